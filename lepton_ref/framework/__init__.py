@@ -1,0 +1,1 @@
+"""Chapter *Framework*: the tape, layers, losses, optimisers, data, training, models."""
