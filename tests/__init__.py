@@ -1,0 +1,1 @@
+"""The proofs: every labelled equation of the book is proven in here."""
