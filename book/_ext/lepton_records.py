@@ -1,0 +1,224 @@
+"""Numbers on a page come from recorded runs, never from a keyboard.
+
+``{recorded}`vision/classification:test_accuracy|.3f` ``
+    the value that ``record("test_accuracy", ...)`` left in the committed notebook.
+``{result}`vision/classification:test_accuracy@full-numpy|.1%` ``
+    the value in ``book/results/vision/classification.full.numpy.json``.
+``{results-table}``
+    ours · published · source, one YAML item per row.
+``{benchmark-table}``
+    the rows of ``benchmarks/results.json``.
+
+A value that is missing is a warning, so a build with ``-W`` fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from docutils import nodes
+from lepton_site import table
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+logger = logging.getLogger(__name__)
+MIME = "application/papermill.record/text/plain"
+TARGET = re.compile(
+    r"(?P<page>[\w/-]+):(?P<name>[\w.-]+)(?P<keys>(?:\[[^\]]+\])*)"
+    r"(?:@(?P<profile>\w+)-(?P<engine>\w+))?(?:\|(?P<format>.+))?"
+)  # fmt: skip
+PEERS = ("torch", "mxnet", "autograd", "chainer", "numpy-ml")
+
+
+class Missing(LookupError):
+    """A quoted value that no run recorded."""
+
+
+@lru_cache(maxsize=None)
+def _notebook_records(path: Path, stamp: int) -> dict[str, Any]:
+    records: dict[str, Any] = {}
+    for cell in json.loads(path.read_text("utf8"))["cells"]:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if name is None or MIME not in output.get("data", {}):
+                continue
+            text = output["data"][MIME]
+            text = text if isinstance(text, str) else "".join(text)
+            try:
+                records[name] = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                records[name] = text
+    return records
+
+
+def source_of(root: Path, target: re.Match[str]) -> Path:
+    """The file that holds a quoted value."""
+    if target["profile"]:
+        return root / f"book/results/{target['page']}.{target['profile']}.{target['engine']}.json"
+    return root / f"notebooks/{target['page']}.ipynb"
+
+
+def look_up(root: Path, text: str) -> tuple[Any, str, Path]:
+    """(value, format, file) of ``page:name[key]@profile-engine|format``."""
+    target = TARGET.fullmatch(text.strip())
+    if target is None:
+        raise Missing(f"`{text}` is not page:name, page:name|format or page:name@profile-engine")
+    path = source_of(root, target)
+    if not path.is_file():
+        raise Missing(f"`{text}`: {path.relative_to(root)} does not exist")
+    if target["profile"]:
+        records = json.loads(path.read_text("utf8"))["records"]
+    else:
+        records = _notebook_records(path, path.stat().st_mtime_ns)
+    if target["name"] not in records:
+        known = ", ".join(sorted(records)) or "nothing"
+        raise Missing(f"`{text}`: {path.relative_to(root)} records {known}")
+    value = records[target["name"]]
+    for key in re.findall(r"\[([^\]]+)\]", target["keys"]):
+        try:
+            value = value[key] if isinstance(value, dict) else value[int(key)]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise Missing(f"`{text}`: there is no [{key}] in it") from None
+    return value, target["format"] or "", path
+
+
+def shown(value: Any, spec: str) -> str:
+    """A recorded value as text; thin spaces part the thousands of whole numbers."""
+    if spec:
+        return format(value, spec)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", "\u202f")
+    return str(value)
+
+
+class RecordRole(SphinxRole):
+    """``{recorded}`` and ``{result}``: a recorded value in running text."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            value, spec, path = look_up(Path(self.env.srcdir), self.text)
+            text = shown(value, spec)
+        except (Missing, ValueError, TypeError) as error:
+            logger.warning("%s", error, location=self.get_location(), type="lepton", subtype="record")
+            return [nodes.inline("", "[not recorded]", classes=["lepton-missing"])], []
+        self.env.note_dependency(str(path))
+        return [nodes.inline("", text, classes=["lepton-record"])], []
+
+
+class Table(SphinxDirective):
+    """What the two table directives share."""
+
+    has_content = True
+
+    def warn(self, message: str) -> None:
+        """A warning at the directive's place."""
+        logger.warning("%s", message, location=self.get_location(), type="lepton", subtype="record")
+
+    def quote(self, text: str, spec: str) -> str:
+        """A quoted value, or a dash and a warning."""
+        try:
+            value, own, path = look_up(Path(self.env.srcdir), text)
+        except Missing as error:
+            self.warn(str(error))
+            return "–"
+        self.env.note_dependency(str(path))
+        return shown(value, own or spec)
+
+    def prose(self, text: str) -> nodes.Node:
+        """Inline MyST: citations, links, maths."""
+        parsed, _ = self.parse_inline(str(text), lineno=self.lineno)
+        line = nodes.inline()
+        line += parsed
+        return line
+
+
+class ResultsTable(Table):
+    """``{results-table}``: YAML items with ``what``, ``quick``, ``full``, ``published``, ``source``.
+
+    ``quick`` and ``full`` name recorded values, ``format`` their format; ``published`` is the
+    figure as its source prints it, or a dash where nobody published one.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        items = yaml.safe_load("\n".join(self.content)) or []
+        rows = []
+        for item in items:
+            spec = item.get("format", "")
+            ours = [self.quote(item[k], spec) if item.get(k) else "–" for k in ("quick", "full")]
+            published = item.get("published")
+            rows.append(
+                [
+                    self.prose(item["what"]),
+                    *ours,
+                    "–" if published is None else str(published),
+                    self.prose(item.get("source", "–")),
+                ]
+            )
+        return [table(["task", "quick", "full", "published", "source"], rows, ("lepton-results",))]
+
+
+class BenchmarkTable(Table):
+    """``{benchmark-table} [group]``: measured times of this package beside its peers."""
+
+    optional_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir) / "benchmarks" / "results.json"
+        if not path.is_file():
+            self.warn("benchmarks/results.json does not exist")
+            return []
+        self.env.note_dependency(str(path))
+        rows = json.loads(path.read_text("utf8"))["rows"]
+        if self.arguments:
+            rows = [row for row in rows if row.get("group") == self.arguments[0]]
+            if not rows:
+                self.warn(f"benchmarks/results.json has no group {self.arguments[0]!r}")
+        peers = [p for p in PEERS if any(p in row["peer_ms"] for row in rows)]
+        body = [
+            [
+                row["name"],
+                self.time(row["peer_ms"].get("numpy")),
+                *(self.time(row["peer_ms"].get(peer)) for peer in peers),
+                f"{row['ratio_to_torch']:.2f}" if row.get("ratio_to_torch") else "–",
+                f"≤ {row['bar']}" if row.get("bar") else "–",
+            ]
+            for row in rows
+        ]
+        header = ["task", "Lepton", *peers, "Lepton ÷ torch", "bar"]
+        return [table(header, body, ("lepton-benchmark",))]
+
+    @staticmethod
+    def time(milliseconds: float | None) -> str:
+        """Milliseconds with three significant digits."""
+        return "–" if milliseconds is None else f"{milliseconds:.3g}"
+
+
+class BenchmarkMachine(Table):
+    """``{benchmark-machine}``: what the benchmark ran on."""
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir) / "benchmarks" / "results.json"
+        if not path.is_file():
+            self.warn("benchmarks/results.json does not exist")
+            return []
+        self.env.note_dependency(str(path))
+        facts = json.loads(path.read_text("utf8"))["environment"]
+        return [table(["what", "value"], [[str(k), str(v)] for k, v in facts.items()])]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_role("recorded", RecordRole())
+    app.add_role("result", RecordRole())
+    app.add_directive("results-table", ResultsTable)
+    app.add_directive("benchmark-table", BenchmarkTable)
+    app.add_directive("benchmark-machine", BenchmarkMachine)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

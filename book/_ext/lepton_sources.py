@@ -1,0 +1,140 @@
+"""Source pages of the site, and which code cites which equation.
+
+Every module of ``lepton_ref`` and every test file becomes a page ``source/<path>.html``
+with an anchor per line, so that a proof or an implementation can be opened without
+network. When the repository's URL is known, links point there instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Iterator
+
+from docutils import nodes
+from lepton_site import repository_branch, repository_url
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from sphinx.application import Sphinx
+
+CITATION = re.compile(r"\(eqs?\.\s+([^)]*)\)")
+LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z0-9]+")
+FOLDERS = ("lepton_ref", "tests")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function, class or module: where it stands and which equations it cites."""
+
+    path: str
+    name: str
+    line: int
+    end: int
+
+
+def module_name(path: str) -> str:
+    """Dotted module of a path: ``lepton_ref/vision/__init__.py`` -> ``lepton_ref.vision``."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@lru_cache(maxsize=None)
+def _definitions(path: Path, relative: str, stamp: int) -> tuple[Definition, ...]:
+    found: list[Definition] = []
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                name = f"{prefix}.{child.name}" if prefix else child.name
+                end = child.end_lineno or child.lineno
+                found.append(Definition(relative, name, child.lineno, end))
+                visit(child, name)
+            else:
+                visit(child, prefix)
+
+    visit(ast.parse(path.read_text("utf8")), "")
+    return tuple(found)
+
+
+def definitions(root: Path, relative: str) -> tuple[Definition, ...]:
+    """All functions and classes of a file, with qualified names and lines."""
+    path = root / relative
+    if not path.is_file():
+        return ()
+    return _definitions(path, relative, path.stat().st_mtime_ns)
+
+
+def python_files(root: Path) -> list[str]:
+    """Repository paths of every Python file that gets a source page."""
+    files = [p for folder in FOLDERS for p in (root / folder).rglob("*.py")]
+    return sorted(str(p.relative_to(root)) for p in files if "__pycache__" not in p.parts)
+
+
+def cited_labels(text: str) -> Iterator[tuple[int, str]]:
+    """(line number, label) of every ``(eq. label)`` or ``(eqs. one, two)`` in a text."""
+    for match in CITATION.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        for label in LABEL.findall(match.group(1)):
+            if label != "and":
+                yield line, label
+
+
+def citations(root: Path) -> dict[str, list[Definition]]:
+    """Label -> the innermost definitions of ``lepton_ref`` whose text cites it."""
+    result: dict[str, list[Definition]] = {}
+    for relative in python_files(root):
+        if not relative.startswith("lepton_ref/"):
+            continue
+        for line, label in cited_labels((root / relative).read_text("utf8")):
+            inside = [d for d in definitions(root, relative) if d.line <= line <= d.end]
+            module = Definition(relative, module_name(relative), 1, 1)
+            owner = max(inside, key=lambda d: d.line, default=module)
+            if owner not in result.setdefault(label, []):
+                result[label].append(owner)
+    return result
+
+
+def find_test(root: Path, test_id: str) -> tuple[str, int]:
+    """Path and line of a pytest id such as ``tests/a/test_b.py::test_c[numpy]``."""
+    path, _, rest = test_id.partition("::")
+    name = re.sub(r"\[.*", "", rest).replace("::", ".")
+    for definition in definitions(root, path):
+        if definition.name == name:
+            return path, definition.line
+    return path, 1
+
+
+def source_uri(app: Sphinx, docname: str, path: str, line: int) -> str:
+    """Link from a page to a line of source: the repository's, else the site's own page."""
+    url = repository_url()
+    if url:
+        return f"{url}/blob/{repository_branch()}/{path}#L{line}"
+    return f"{app.builder.get_relative_uri(docname, f'source/{path}')}#L-{line}"
+
+
+def source_reference(app: Sphinx, docname: str, text: str, path: str, line: int) -> nodes.Node:
+    """An inline link to a line of source."""
+    uri = source_uri(app, docname, path, line)
+    return nodes.reference("", "", nodes.literal("", text), refuri=uri, internal=True)
+
+
+def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """One highlighted page per Python file (event ``html-collect-pages``)."""
+    if repository_url():
+        return
+    formatter = HtmlFormatter(lineanchors="L", linenos=False, cssclass="highlight", wrapcode=True)
+    for relative in python_files(Path(app.srcdir)):
+        code = (Path(app.srcdir) / relative).read_text("utf8")
+        html = highlight(code, PythonLexer(), formatter)
+        html = re.sub(r'<a id="(L-\d+)" name="[^"]*"(?: href="[^"]*")?></a>', r'<a id="\1"></a>', html)
+        body = f'<h1>{relative}</h1>\n<div class="lepton-source">{html}</div>'
+        yield f"source/{relative}", {"title": relative, "body": body}, "page.html"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("html-collect-pages", source_pages)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
