@@ -11,7 +11,8 @@ OPTION = re.compile(r"^\s*:(?P<key>[\w-]+):\s*(?P<value>.*?)\s*$")
 YAML_OPTION = re.compile(r"^\s*(?P<key>[\w-]+):\s*(?P<value>.*?)\s*$")
 DOLLARS = re.compile(r"\$\$\s*(?:\((?P<label>[^()\s]+)\))?\s*$")
 RAW_LABEL = re.compile(r"\\label\s*\{([^}]*)\}")
-CITATION = re.compile(r"\(eqs?\.\s+([\w-]+(?:,\s*[\w-]+)*)\)")
+CITATION = re.compile(r"\(eqs?\.\s+([^)]*)\)")  # (eq. label), (eqs. label, label and label)
+LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 # Directives whose body is not parsed as Markdown: whatever stands in them is no equation.
 VERBATIM = {
@@ -163,9 +164,11 @@ def cited_equations(package: Path) -> dict[str, list[str]]:
     """Labels that the sources of a package cite as ``(eq. label)``, with their places."""
     cited: dict[str, list[str]] = {}
     for path in sorted(package.rglob("*.py")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for match in CITATION.finditer(line):
-                for label in re.split(r",\s*", match[1]):
+        text = path.read_text(encoding="utf-8")
+        for match in CITATION.finditer(text):
+            number = text.count("\n", 0, match.start()) + 1
+            for label in LABEL.findall(match[1]):
+                if label != "and":
                     place = f"{path.relative_to(package.parent)}:{number}"
                     cited.setdefault(label, []).append(place)
     return cited
