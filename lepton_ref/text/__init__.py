@@ -1,0 +1,1 @@
+"""Text: recurrent networks and attention, and the sequence models built from them."""

@@ -1,0 +1,1 @@
+"""Vision: convolution and pooling, and the image models built from them."""

@@ -1,0 +1,303 @@
+"""Convolution, its transpose, and pooling, each one fused operator.
+
+What a kernel entry (i, j) meets while the kernel slides over an image is a shifted, strided
+view of that image. Everything below is written with these kh·kw views (:func:`shifted_views`):
+``im2col`` copies them side by side, which turns a convolution into one matrix product;
+``col2im`` adds them back, which is the transposed map; pooling takes their maximum or mean.
+
+Sizes: Ho = ⌊(H + 2p − kh) / s⌋ + 1, and the same for Wo.
+
+Source: Chellapilla, Puri and Simard (2006), *High Performance Convolutional Neural Networks
+for Document Processing*; Dumoulin and Visin (2016), *A guide to convolution arithmetic*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lepton_ref.framework.autograd import op
+
+#: Bytes of im2col columns worked on at a time: they stay in the second-level cache.
+_CACHE = 2**20
+
+Size = int | tuple[int, int]
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """One number for both directions, or one for each."""
+    return (size, size) if isinstance(size, (int, np.integer)) else (size[0], size[1])
+
+
+def output_size(
+    shape: tuple[int, ...], kernel_size: Size, stride: Size = 1, padding: Size = 0
+) -> tuple[int, int]:
+    """Height and width after a kernel has slid over an image: ⌊(H + 2p − kh) / s⌋ + 1."""
+    (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
+    return (shape[-2] + 2 * ph - kh) // sh + 1, (shape[-1] + 2 * pw - kw) // sw + 1
+
+
+def pad_image(x: np.ndarray, padding: Size, value: float = 0.0) -> np.ndarray:
+    """``x`` with ``padding`` rows and columns of ``value`` on every side."""
+    ph, pw = pair(padding)
+    if not ph and not pw:
+        return x
+    *lead, H, W = x.shape
+    padded = np.full((*lead, H + 2 * ph, W + 2 * pw), value, x.dtype)
+    padded[..., ph : ph + H, pw : pw + W] = x
+    return padded
+
+
+def crop_image(padded: np.ndarray, padding: Size) -> np.ndarray:
+    """The inverse of :func:`pad_image`, as a view."""
+    ph, pw = pair(padding)
+    return padded[..., ph : padded.shape[-2] - ph, pw : padded.shape[-1] - pw]
+
+
+def shifted_views(
+    padded: np.ndarray, kernel_size: Size, stride: Size, out: tuple[int, int]
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield ``(i, j, view)``: what kernel entry (i, j) meets, one entry per output position."""
+    (kh, kw), (sh, sw), (Ho, Wo) = pair(kernel_size), pair(stride), out
+    for i in range(kh):
+        for j in range(kw):
+            rows = slice(i, i + sh * (Ho - 1) + 1, sh)
+            columns = slice(j, j + sw * (Wo - 1) + 1, sw)
+            yield i, j, padded[..., rows, columns]  # (..., Ho, Wo)
+
+
+def im2col(x: np.ndarray, kernel_size: Size, stride: Size = 1, padding: Size = 0) -> np.ndarray:
+    """Lay the patches that the kernel sees side by side, one column per output position.
+
+    cols[n, (c, i, j), (u, v)] = x[n, c, u·s + i − p, v·s + j − p], zero outside the image.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    kernel_size, stride, padding : int or (int, int)
+
+    Returns
+    -------
+    array, shape (N, C·kh·kw, Ho·Wo)
+    """
+    N, C = x.shape[:2]
+    kh, kw = pair(kernel_size)
+    Ho, Wo = output_size(x.shape, kernel_size, stride, padding)
+    cols = np.empty((N, C, kh, kw, Ho, Wo), x.dtype)
+    for i, j, view in shifted_views(pad_image(x, padding), kernel_size, stride, (Ho, Wo)):
+        cols[:, :, i, j] = view
+    return cols.reshape(N, C * kh * kw, Ho * Wo)
+
+
+def col2im(
+    cols: np.ndarray,
+    shape: tuple[int, ...],
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Size = 0,
+) -> np.ndarray:
+    """Add each column back to where its patch came from: the transpose of :func:`im2col`.
+
+    ⟨im2col(X), D⟩ = ⟨X, col2im(D)⟩ for every X and D.
+
+    Parameters
+    ----------
+    cols : array, shape (N, C·kh·kw, Ho·Wo)
+    shape : (N, C, H, W) of the image
+    kernel_size, stride, padding : int or (int, int)
+
+    Returns
+    -------
+    array, shape (N, C, H, W)
+    """
+    N, C, H, W = shape
+    (kh, kw), (ph, pw) = pair(kernel_size), pair(padding)
+    Ho, Wo = output_size(shape, kernel_size, stride, padding)
+    cols = cols.reshape(N, C, kh, kw, Ho, Wo)
+    padded = np.zeros((N, C, H + 2 * ph, W + 2 * pw), cols.dtype)
+    for i, j, view in shifted_views(padded, kernel_size, stride, (Ho, Wo)):
+        view += cols[:, :, i, j]
+    return crop_image(padded, padding)
+
+
+def _slices(n: int, bytes_each: int) -> Iterator[slice]:
+    """Cut a batch of ``n`` into pieces whose columns fit the cache."""
+    step = max(1, _CACHE // max(1, bytes_each))
+    for start in range(0, n, step):
+        yield slice(start, min(n, start + step))
+
+
+@op
+def conv2d(x, w, b=None, stride=1, padding=0):
+    """Slide kernels over images (cross-correlation, as every deep-learning library).
+
+    With X_col = im2col(X) and w flattened to (O, C·kh·kw),
+
+    Y[n, o, u, v] = b[o] + Σ_{c,i,j} w[o, c, i, j] X[n, c, u·s + i − p, v·s + j − p],
+    that is Y = w X_col + b                             (eq. conv2d-forward)
+    dX = col2im(wᵀ dY)                                  (eq. conv2d-dx)
+    dw = Σ_n dY_n X_col,nᵀ                              (eq. conv2d-dw)
+    db = Σ_{n,u,v} dY                                   (eq. conv2d-db)
+
+    The columns hold each pixel up to kh·kw times. They are made for a few images at a time
+    and made again in the backward pass, so that they stay in the cache and are never stored.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (O, C, kh, kw)
+    b : array, shape (O,), optional
+    stride, padding : int or (int, int)
+
+    Returns
+    -------
+    array, shape (N, O, Ho, Wo)
+
+    Raises
+    ------
+    ArgumentError
+        For other shapes or dtypes, or a kernel larger than the padded image
+        (:mod:`lepton_ref.engines.domain`).
+    """
+    N, C, H, W = x.shape
+    O, _, kh, kw = w.shape
+    Ho, Wo = output_size(x.shape, (kh, kw), stride, padding)
+    kernel = w.reshape(O, C * kh * kw)
+    pieces = list(_slices(N, C * kh * kw * Ho * Wo * x.itemsize))
+
+    y = np.empty((N, O, Ho * Wo), np.result_type(x, w))
+    for batch in pieces:
+        np.matmul(kernel, im2col(x[batch], (kh, kw), stride, padding), out=y[batch])
+        if b is not None:
+            y[batch] += b[:, None]
+
+    def vjp(dy, needs):
+        dy = dy.reshape(N, O, Ho * Wo)
+        dx = np.empty_like(x) if needs[0] else None
+        dw = np.zeros_like(kernel) if needs[1] else None
+        db = dy.sum(axis=(0, 2)) if needs[2] else None
+        for batch in pieces:
+            if needs[1]:
+                cols = im2col(x[batch], (kh, kw), stride, padding)
+                dw += np.matmul(dy[batch], cols.swapaxes(1, 2)).sum(axis=0)
+            if needs[0]:
+                dcols = kernel.T @ dy[batch]
+                dx[batch] = col2im(dcols, x[batch].shape, (kh, kw), stride, padding)
+        return dx, dw.reshape(w.shape) if needs[1] else None, db
+
+    return y.reshape(N, O, Ho, Wo), vjp
+
+
+@op
+def conv_transpose2d(x, w, b=None, stride=1, padding=0):
+    """The transpose of the linear map of :func:`conv2d`: it enlarges where that one reduces.
+
+    Y = col2im(wᵀ X) + b                                (eq. conv-transpose)
+    dX = w im2col(dY),   dw = Σ_n X_n im2col(dY)_nᵀ,   db = Σ_{n,u,v} dY
+
+    with w flattened to (C, O·kh·kw). Output height: s (H − 1) + kh − 2p.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (C, O, kh, kw)
+    b : array, shape (O,), optional
+    stride, padding : int or (int, int)
+
+    Returns
+    -------
+    array, shape (N, O, s(H − 1) + kh − 2p, s(W − 1) + kw − 2p)
+    """
+    N, C, H, W = x.shape
+    _, O, kh, kw = w.shape
+    (sh, sw), (ph, pw) = pair(stride), pair(padding)
+    shape = (N, O, sh * (H - 1) + kh - 2 * ph, sw * (W - 1) + kw - 2 * pw)
+    kernel, flat = w.reshape(C, O * kh * kw), x.reshape(N, C, H * W)
+
+    y = col2im(kernel.T @ flat, shape, (kh, kw), stride, padding)
+    if b is not None:
+        y = y + b[:, None, None]
+
+    def vjp(dy, needs):
+        dcols = im2col(dy, (kh, kw), stride, padding)  # (N, O·kh·kw, H·W)
+        return (
+            np.matmul(kernel, dcols).reshape(x.shape) if needs[0] else None,
+            (flat @ dcols.swapaxes(1, 2)).sum(axis=0).reshape(w.shape) if needs[1] else None,
+            dy.sum(axis=(0, 2, 3)) if needs[2] else None,
+        )
+
+    return y, vjp
+
+
+@op
+def max_pool2d(x, kernel_size, stride=None, padding=0):
+    """The largest entry of each window.
+
+    Y[n, c, u, v] = max_{i,j} X[n, c, u·s + i − p, v·s + j − p]     (eq. max-pool-forward)
+    dX receives dY[n, c, u, v] at the position of that maximum, zero elsewhere; of several
+    equal ones the first in reading order is taken                  (eq. max-pool-dx)
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        ``kernel_size`` when None: windows side by side.
+    padding : int or (int, int)
+        Minus infinity around the image; at most half the kernel.
+
+    Returns
+    -------
+    array, shape (N, C, Ho, Wo)
+    """
+    stride = kernel_size if stride is None else stride
+    out = output_size(x.shape, kernel_size, stride, padding)
+    padded = pad_image(x, padding, -np.inf)
+
+    y = np.full((*x.shape[:2], *out), -np.inf, x.dtype)
+    for _, _, view in shifted_views(padded, kernel_size, stride, out):
+        np.maximum(y, view, out=y)
+
+    def dx(dy):
+        dpadded = np.zeros_like(padded)
+        gradients = shifted_views(dpadded, kernel_size, stride, out)
+        left = dy.copy()  # what no entry of the window has claimed yet
+        for (_, _, view), (_, _, target) in zip(
+            shifted_views(padded, kernel_size, stride, out), gradients
+        ):
+            claimed = left * (view == y)
+            target += claimed
+            left -= claimed
+        return crop_image(dpadded, padding)
+
+    return y, (dx,)
+
+
+@op
+def avg_pool2d(x, kernel_size, stride=None, padding=0):
+    """The mean of each window; the zeros of the padding count.
+
+    Y[n, c, u, v] = 1/(kh·kw) Σ_{i,j} X[n, c, u·s + i − p, v·s + j − p]   (eq. avg-pool-forward)
+    dX[n, c, u·s + i − p, v·s + j − p] += dY[n, c, u, v] / (kh·kw)        (eq. avg-pool-dx)
+
+    Parameters and result as in :func:`max_pool2d`.
+    """
+    stride = kernel_size if stride is None else stride
+    out = output_size(x.shape, kernel_size, stride, padding)
+    kh, kw = pair(kernel_size)
+
+    y = np.zeros((*x.shape[:2], *out), x.dtype)
+    for _, _, view in shifted_views(pad_image(x, padding), kernel_size, stride, out):
+        y += view
+    y /= kh * kw
+
+    def dx(dy):
+        (H, W), (ph, pw) = x.shape[2:], pair(padding)
+        dpadded = np.zeros((*x.shape[:2], H + 2 * ph, W + 2 * pw), dy.dtype)
+        share = dy / (kh * kw)
+        for _, _, view in shifted_views(dpadded, kernel_size, stride, out):
+            view += share
+        return crop_image(dpadded, padding)
+
+    return y, (dx,)
