@@ -58,8 +58,10 @@ $(READY): requirements.lock pyproject.toml
 
 torch: $(READY) ## add PyTorch, the third engine, to the environment (a large download)
 	$(call say,PyTorch: the version that pyproject.toml pins; all else held by the lock)
-	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint requirements.lock \
-	    "$$($(BIN)/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["torch"][0])')"
+	@$(BIN)/python -c 'import tomllib; \
+	    extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	    print(*extras["torch"], sep="\n")' >$(VENV)/torch.txt
+	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint requirements.lock --requirement $(VENV)/torch.txt
 	@$(BIN)/python -m pip check
 
 book: $(READY) ## build the site from the stored outputs; prints where to open it
