@@ -10,7 +10,10 @@ from lepton_ref.engines.base import Engine
 from lepton_ref.framework import autograd, operators
 from lepton_ref.framework.autograd import Tensor, raw
 from lepton_ref.framework.errors import ArgumentError, EngineError
-from lepton_ref.text import attention, lstm, rnn
+from lepton_ref.text.attention import attention as _attention
+from lepton_ref.text.lstm import gru as _gru
+from lepton_ref.text.lstm import lstm as _lstm
+from lepton_ref.text.rnn import rnn as _rnn
 from lepton_ref.vision import convolution
 
 _DEFAULT = {"f": "float32", "i": "int64", "u": "int64", "b": "bool"}
@@ -95,7 +98,7 @@ class NumPyEngine(Engine):
     conv_transpose2d = staticmethod(convolution.conv_transpose2d)
     max_pool2d = staticmethod(convolution.max_pool2d)
     avg_pool2d = staticmethod(convolution.avg_pool2d)
-    rnn = staticmethod(rnn.rnn)
-    lstm = staticmethod(lstm.lstm)
-    gru = staticmethod(lstm.gru)
-    attention = staticmethod(attention.attention)
+    rnn = staticmethod(_rnn)
+    lstm = staticmethod(_lstm)
+    gru = staticmethod(_gru)
+    attention = staticmethod(_attention)
