@@ -43,11 +43,15 @@ def directives(text: str, *names: str) -> list[Directive]:
     """All directives of these names on a page; those shown inside code blocks are none."""
     lines = text.splitlines()
     found: list[Directive] = []
+    open_fences: list[str] = []  # of other directives, whose bodies are read as well
     i = 0
     while i < len(lines):
         fence = FENCE.match(lines[i])
         i += 1
         if not fence:
+            continue
+        if open_fences and _closes(lines[i - 1], open_fences[-1]):
+            open_fences.pop()
             continue
         wanted = fence["name"] in names
         if not wanted and fence["fence"][0] != ":" and fence["name"] in (None, "math", *VERBATIM):
@@ -66,6 +70,8 @@ def directives(text: str, *names: str) -> list[Directive]:
                     break
                 directive.options[option["key"]] = option["value"]
             found.append(directive)
+        elif fence["name"]:
+            open_fences.append(fence["fence"])
     return found
 
 
