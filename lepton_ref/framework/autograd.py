@@ -167,24 +167,44 @@ def stop_gradient(x: Any) -> Any:
     return map_tree(raw, x)
 
 
+def ancestors(node: Node) -> list[Node]:
+    """``node`` and everything it depends on, in the order of creation."""
+    found, frontier = {node}, [node]
+    while frontier:
+        for _, parent in frontier.pop().parents:
+            if parent.node not in found:
+                found.add(parent.node)
+                frontier.append(parent.node)
+    return sorted(found, key=lambda n: n.index)
+
+
+def tape(function: Callable[..., Any]) -> Callable[..., list[str]]:
+    """Turn ``function(params, *args) -> scalar`` into one that returns its tape.
+
+    The result lists the operators that the scalar depends on, in the order they were called:
+    what one backward pass will visit, one vjp each (eq. autograd-cost).
+    """
+
+    def run(params: Any, *args: Any, **kwargs: Any) -> list[str]:
+        traced = map_tree(lambda a: Tensor(a, Node("parameter", [], None)), params)
+        output = function(traced, *args, **kwargs)
+        return [node.name for node in ancestors(output.node) if node.vjp is not None]
+
+    return run
+
+
 def backward(output: Tensor) -> dict[Node, list[Any]]:
     """Gradients of the scalar ``output`` with respect to every leaf it depends on.
 
     Nodes are visited in the reverse order of their creation, which is a topological order,
     so no recursion is needed and a network of any depth can be differentiated.
     """
-    reachable: dict[Node, list[Any]] = {output.node: [None] * output.node.width}
-    frontier = [output.node]
-    while frontier:
-        for _, parent in frontier.pop().parents:
-            if parent.node not in reachable:
-                reachable[parent.node] = [None] * parent.node.width
-                frontier.append(parent.node)
-
+    nodes = ancestors(output.node)
+    reachable: dict[Node, list[Any]] = {node: [None] * node.width for node in nodes}
     reachable[output.node][output.slot] = np.ones_like(output.value)
     summed: set[tuple[Node, int]] = set()
     leaves = {}
-    for node in sorted(reachable, key=lambda n: n.index, reverse=True):
+    for node in reversed(nodes):
         grads = reachable.pop(node)
         if node.vjp is None:
             leaves[node] = grads
