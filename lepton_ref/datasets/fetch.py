@@ -145,7 +145,7 @@ def _download(entry: Entry, whole: Member, target: Path) -> None:
             *("--dest", folder, "--requirement", str(pinned)),
         ]
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 command, capture_output=True, text=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
