@@ -117,8 +117,12 @@ notebooks: $(READY) ## execute every notebook in place, storing its outputs
 	        "$$notebook"; \
 	done
 
-results: $(READY) ## run the notebooks with profile=full, the figures of the results table (hours)
-	@$(BIN)/python -m benchmarks.results
+PAGES   ?=
+ENGINES ?= numpy
+
+results: $(READY) ## run notebooks with profile=full for the results table (PAGES=..., ENGINES=...)
+	$(call say,Results: full profile on $(ENGINES); this may take hours)
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.results $(PAGES) --engine $(ENGINES)
 
 bench: $(READY) ## measure every operator beside its peers and write the performance table
 	$(call say,Benchmarks: leave the machine alone meanwhile)
