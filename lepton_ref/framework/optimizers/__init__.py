@@ -1,4 +1,4 @@
-"""Optimisers: how a gradient becomes a step, derived on the page *Optimisers*.
+"""Optimizers: how a gradient becomes a step, derived on the page *Optimizers*.
 
 Each rule is one method of a few lines that works in place on the arrays of any engine:
 ``slot *= ...`` and ``parameter -= ...`` are the same statement for NumPy, MXNet and PyTorch.

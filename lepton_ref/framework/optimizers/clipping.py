@@ -20,7 +20,8 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     Squares that leave the range of float32 are summed again in float64.
     """
     flat = [g.reshape((-1,)) for g in grads.values()]
-    total = sum(float(v @ v) for v in flat if v.shape[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum(float(v @ v) for v in flat if v.shape[0])
     if not (math.isfinite(total) and total > 1e-30):
         E = engine_of(None)
         wide = [np.asarray(E.asnumpy(v), dtype=np.float64) for v in flat]

@@ -18,9 +18,9 @@ Slots = dict[str, Array]
 
 
 class Optimizer:
-    """What all optimisers share: the walk over the parameters, the slots, the state.
+    """What all optimizers share: the walk over the parameters, the slots, the state.
 
-    A *slot* is an array that the optimiser keeps per parameter, in the parameter's shape and
+    A *slot* is an array that the optimizer keeps per parameter, in the parameter's shape and
     dtype (a velocity, a mean of squares). Slots start at zero with the first step.
 
     Parameters
@@ -100,7 +100,7 @@ class Optimizer:
         Keys are ``"steps"`` and ``"<slot>/<parameter name>"``.
         """
         state = {"steps": np.array(self.steps, dtype=np.int64)}
-        E = engine_of(self._engine) if self._arrays else None
+        E = engine_of(self._engine)
         for name, arrays in self._arrays.items():
             state |= {f"{slot}/{name}": np.array(E.asnumpy(a)) for slot, a in arrays.items()}
         for name, loaded in self._loaded.items():
@@ -113,7 +113,7 @@ class Optimizer:
         Raises
         ------
         ArgumentError
-            When a key belongs to another optimiser or a parameter misses a slot. Shapes are
+            When a key belongs to another optimizer or a parameter misses a slot. Shapes are
             compared with the parameters at the next step.
         """
         where = f"{type(self).__name__}.load_state"
@@ -167,20 +167,20 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum, Nesterov's variant and weight decay.
 
-    With ``momentum`` the velocity v ← βv + g replaces the gradient (eq. optimizers-momentum);
-    ``nesterov=True`` steps along g + βv (eq. optimizers-nesterov-implemented). ``weight_decay``
-    adds λw to the gradient, which for this rule is the same as shrinking the weights
+    With ``momentum`` the velocity v ← μv + g replaces the gradient (eq. optimizers-momentum);
+    ``nesterov=True`` steps along g + μv (eq. optimizers-nesterov-implemented). ``weight_decay``
+    adds λθ to the gradient, which for this rule is the same as shrinking the weights
     (eq. optimizers-decay-sgd).
 
     Parameters
     ----------
     lr : float or schedule
     momentum : float
-        β in [0, 1).
+        μ in [0, 1).
     nesterov : bool
         Needs ``momentum > 0``.
     weight_decay : float
-        λ of the penalty ½λ‖w‖².
+        λ of the penalty ½λ‖θ‖².
 
     References
     ----------
@@ -225,7 +225,7 @@ class Adam(Optimizer):
     eps : float
         Added to the root of the mean square.
     weight_decay : float
-        λ of a penalty ½λ‖w‖² *inside* the gradient. For Adam this is not weight decay
+        λ of a penalty ½λ‖θ‖² *inside* the gradient. For Adam this is not weight decay
         (eq. optimizers-adam-l2): see :class:`AdamW`.
 
     References
@@ -276,7 +276,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: w ← (1 − ηλ)w, then Adam's step (eq. optimizers-adamw).
+    """Adam with decoupled weight decay: θ ← (1 − ηλ)θ, then Adam's step (eq. optimizers-adamw).
 
     Parameters
     ----------
