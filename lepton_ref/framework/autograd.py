@@ -107,7 +107,7 @@ def op(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
     with several outputs returns a tuple as its value; then ``dy`` is a tuple, with ``None``
     for outputs that nothing depended on. Nothing is recorded when no argument is traced.
     """
-    name = function.__name__
+    name = function.__name__.lstrip("_")
     signature = inspect.signature(function)
     arity = sum(p.default in (p.empty, None) for p in signature.parameters.values())
 
@@ -134,7 +134,7 @@ def op(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
             return tuple(Tensor(v, node, slot) for slot, v in enumerate(value))
         return Tensor(value, Node(name, parents, vjp, arity))
 
-    OPERATORS[name.lstrip("_")] = call
+    OPERATORS[name] = call
     return call
 
 
