@@ -13,6 +13,7 @@ THREADS ?= 2
 COVERAGE ?=
 # make lock UPGRADE=--upgrade takes the newest of what pyproject.toml leaves open.
 UPGRADE ?=
+LAB     ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -104,9 +105,9 @@ check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, Jupy
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest tests -m 'notebook or browser' \
 	    --durations 10
 
-lab: $(READY) ## open the notebooks in JupyterLab
+lab: $(READY) ## open the notebooks in JupyterLab (LAB=--no-browser: options passed on)
 	$(call say,JupyterLab: choose a notebook and Run > Run All Cells; Ctrl-C here ends it)
-	@$(BIN)/jupyter-lab --notebook-dir=notebooks
+	@$(BIN)/jupyter-lab --ServerApp.root_dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)
 
 notebooks: $(READY) ## execute every notebook in place, storing its outputs
 	$(call say,Notebooks: executing in place)
