@@ -110,10 +110,9 @@ def k_fold(
     # dealing out the rows, class after class, keeps both the folds and the classes even
     strata = [rng.permutation(stratum) for stratum in _strata("k_fold", units, count, labels)]
     dealt = np.concatenate(strata)
-    fold = np.empty(len(units), np.int64)
-    fold[dealt] = np.arange(len(units)) % k
+    fold = np.arange(len(dealt)) % k
     return (
-        (rows_of(rng.permutation(np.flatnonzero(fold != i))), rows_of(np.flatnonzero(fold == i)))
+        (rows_of(rng.permutation(dealt[fold != i])), np.sort(rows_of(dealt[fold == i])))
         for i in range(k)
     )
 
