@@ -22,6 +22,7 @@ SHELL := /bin/bash
 
 BIN    := $(CURDIR)/$(VENV)/bin
 BIN2   := $(CURDIR)/$(VENV2)/bin
+LOCKED := $(VENV)/.locked
 READY  := $(VENV)/.ready
 READY2 := $(VENV2)/.ready
 PIP_QUIET := -qq --disable-pip-version-check --retries 8
@@ -44,7 +45,7 @@ help: ## say what each command does
 
 env: $(READY) ## build the environment (.venv) from requirements.lock
 
-$(READY): requirements.lock pyproject.toml
+$(LOCKED): requirements.lock
 	$(call say,Environment: $(VENV) from requirements.lock; about two minutes the first time)
 	@command -v $(PYTHON) >/dev/null || { \
 	    echo "Python 3.11 is needed and '$(PYTHON)' was not found: install it, or say where it is:"; \
@@ -53,6 +54,9 @@ $(READY): requirements.lock pyproject.toml
 	    "The lock is made for Python 3.11; $(PYTHON) is %d.%d" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install $(PIP_QUIET) --requirement requirements.lock
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
 	@$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --editable .
 	@$(BIN)/python -m pip check
 	@touch $@
