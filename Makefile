@@ -27,6 +27,7 @@ READY  := $(VENV)/.ready
 READY2 := $(VENV2)/.ready
 PIP_QUIET := -qq --disable-pip-version-check --retries 8
 SITE   := _build/html
+FAST   := -m 'not notebook and not browser' --ignore tests/site -n $(JOBS) --dist loadgroup
 NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.*' 2>/dev/null | sort)
 
 # The kernel, the site builder and Chromium's JupyterLab are those of the environment.
@@ -34,7 +35,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 say = @printf '\n==> %s\n' "$(1)"
 
-.PHONY: help env torch book test proofs check-notebooks ledger lab notebooks results bench \
+.PHONY: help env torch book test proofs check-notebooks check-site ledger lab notebooks results bench \
         lint format lock test-numpy2 clean distclean
 
 help: ## say what each command does
@@ -79,12 +80,13 @@ book: $(READY) ## build the site from the stored outputs; prints where to open i
 ledger: $(READY) ## prove the equations alone and renew book/ledger.json (needs `make torch`)
 	$(call say,Ledger: proving the equations of the book)
 	@OMP_NUM_THREADS=1 LEPTON_REQUIRE_ENGINES=$${LEPTON_REQUIRE_ENGINES-numpy,mxnet,torch} \
-	    $(BIN)/python -m pytest tests -q -m equation --ledger-update -n $(JOBS) --dist loadfile
+	    $(BIN)/python -m pytest tests -q -m equation --ledger-update -n $(JOBS) --dist loadgroup
 
-test: ## everything: proofs, bad input, notebooks against their stored outputs, papermill, browser
+test: ## everything: proofs, bad input, notebooks, papermill, JupyterLab, the site in a browser
 	@$(MAKE) --no-print-directory engines
 	@$(MAKE) --no-print-directory proofs
 	@$(MAKE) --no-print-directory check-notebooks
+	@$(MAKE) --no-print-directory check-site
 	$(call say,All of it passed.)
 
 .PHONY: engines
@@ -98,16 +100,20 @@ engines: $(READY)
 proofs: $(READY) ## the tests of the package and of the book, without the notebooks
 	$(call say,Proofs and tests; writes build/ledger.json)
 	@mkdir -p build
-	@OMP_NUM_THREADS=1 LEPTON_LOCKED=1 $(BIN)/python -m pytest tests -m 'not notebook and not browser' \
-	    --ledger -n $(JOBS) --dist loadfile --durations 15 $(if $(COVERAGE),--cov --cov-report=term)
+	@OMP_NUM_THREADS=1 LEPTON_LOCKED=1 $(BIN)/python -m pytest tests $(FAST) --ledger \
+	    --durations 15 $(if $(COVERAGE),--cov --cov-report=term)
 
 check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, JupyterLab in a browser
 	$(call say,Notebooks: each fresh run against the stored outputs (nbval))
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --nbval --nbval-current-env notebooks \
 	    --durations 10
-	$(call say,Notebooks under other parameters (papermill); JupyterLab in headless Chromium)
+	$(call say,Notebooks under other parameters (papermill) and JupyterLab in headless Chromium)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest tests -m 'notebook or browser' \
-	    --durations 10
+	    --ignore tests/site --durations 10
+
+check-site: $(READY) ## the site: built without a warning, read in headless Chromium, accessible
+	$(call say,Site: built and opened in headless Chromium)
+	@$(BIN)/python -m pytest tests/site --durations 5
 
 lab: $(READY) ## open the notebooks in JupyterLab (LAB=--no-browser: options passed on)
 	$(call say,JupyterLab: choose a notebook and Run > Run All Cells; Ctrl-C here ends it)
@@ -151,8 +157,7 @@ lock: $(READY) ## make requirements.lock from pyproject.toml (UPGRADE=--upgrade:
 
 test-numpy2: $(READY2) ## the second leg: NumPy 2.x without MXNet, from the same lock
 	$(call say,Second leg: the NumPy engine on NumPy $(NUMPY2))
-	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests -m 'not notebook and not browser' \
-	    -n $(JOBS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests $(FAST)
 
 $(READY2): requirements.lock pyproject.toml Makefile
 	$(call say,Environment: $(VENV2) with NumPy $(NUMPY2) and without MXNet)
