@@ -19,6 +19,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 
 BIN    := $(CURDIR)/$(VENV)/bin
 BIN2   := $(CURDIR)/$(VENV2)/bin
@@ -83,10 +84,7 @@ ledger: $(READY) ## prove the equations alone and renew book/ledger.json (needs 
 	    $(BIN)/python -m pytest tests -q -m equation --ledger-update -n $(JOBS) --dist loadgroup
 
 test: ## everything: proofs, bad input, notebooks, papermill, JupyterLab, the site in a browser
-	@$(MAKE) --no-print-directory engines
-	@$(MAKE) --no-print-directory proofs
-	@$(MAKE) --no-print-directory check-notebooks
-	@$(MAKE) --no-print-directory check-site
+	@$(MAKE) --no-print-directory --keep-going engines proofs check-notebooks check-site
 	$(call say,All of it passed.)
 
 .PHONY: engines
