@@ -1,0 +1,1 @@
+"""Speed, measured: the operators and whole training steps beside other libraries."""

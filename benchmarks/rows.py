@@ -1,0 +1,65 @@
+"""What a row of the table is: one task, and how each library does it.
+
+A bench file must import in an environment that holds only NumPy: it imports a library inside
+the function that uses it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+#: ``build(inputs)`` gives ``step``, one timed forward and backward pass, and ``result``,
+#: what the last step computed, in the layout of the NumPy engine.
+Build = Callable[[Arrays], tuple[Callable[[], Any], Callable[[], Arrays]]]
+
+#: The library under test; everything is compared with its results.
+OURS = "numpy"
+
+#: Peers that need an older NumPy than ours and so an environment of their own.
+OLD_PEERS = ("chainer", "numpy-ml")
+PEERS = (OURS, "torch", "mxnet", "autograd", *OLD_PEERS)
+
+MODULES = (
+    "benchmarks.vision.bench_convolution",
+    "benchmarks.text.bench_lstm",
+    "benchmarks.text.bench_attention",
+    "benchmarks.framework.bench_layers",
+    "benchmarks.framework.bench_training",
+)
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    group: str  # "operator" or "training step"
+    bar: float | None  # the most that ours may take, as a multiple of torch
+    inputs: Callable[[np.random.Generator], Arrays]
+    note: str = ""
+    peers: dict[str, Build] = field(default_factory=dict)
+
+    def peer(self, name: str) -> Callable[[Build], Build]:
+        """Decorator: how the library ``name`` does this task."""
+
+        def register(build: Build) -> Build:
+            self.peers[name] = build
+            return build
+
+        return register
+
+
+def all_rows() -> list[Row]:
+    """Every row of every bench file, in the order of the table."""
+    return [row for module in MODULES for row in importlib.import_module(module).ROWS]
+
+
+def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Seeded float32 normal numbers, the same under every NumPy."""
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
