@@ -110,6 +110,10 @@ class Standardizer:
         dtype = np.float64 if x.dtype == np.float64 else np.float32
         return ((x - mean.astype(dtype)) / std.astype(dtype)).astype(dtype, copy=False)
 
+    def fit_transform(self, x: np.ndarray) -> np.ndarray:
+        """Learn from `x` and transform it: for training rows only."""
+        return self.fit(x).transform(x)
+
     def inverse_transform(self, z: np.ndarray) -> np.ndarray:
         """``z * std + mean``, dtype of `z`."""
         mean, std = self._broadcast(z)
