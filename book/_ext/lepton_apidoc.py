@@ -66,10 +66,20 @@ def paragraph(lines: list[str]) -> list[str]:
     return [escape(line) for line in lines]
 
 
+def dedent_sections(lines: list[str]) -> list[str]:
+    """Undo the indentation that a docstring put together from two others keeps."""
+    for title, line in zip(lines, lines[1:], strict=False):
+        if title.strip() in SECTIONS and re.fullmatch(r"\s+-{3,}\s*", line):
+            indent = title[: len(title) - len(title.lstrip())]
+            return [text.removeprefix(indent) for text in lines]
+    return lines
+
+
 def process(lines: list[str]) -> list[str]:
     """A docstring in plain text as reStructuredText in NumPy style."""
+    lines = dedent_sections(lines)
     result: list[str] = []
-    i, section = 0, ""
+    i, section, literal = 0, "", False
     while i < len(lines):
         line = lines[i]
         underlined = i + 1 < len(lines) and re.fullmatch(r"\s*-{3,}\s*", lines[i + 1])
@@ -93,10 +103,14 @@ def process(lines: list[str]) -> list[str]:
                     break
                 end += 1
             block = lines[i:end]
-            if result and result[-1].rstrip().endswith("::"):
-                result += block  # a literal block: leave it alone
-            elif block[0].startswith(" ") and len({len(x) - len(x.lstrip()) for x in block}) >= 1:
-                result += ["::", "", *("    " + x for x in block)]
+            indented = all(x.startswith(" ") for x in block)
+            previous = next((x.rstrip() for x in reversed(result) if x.strip()), "")
+            literal = indented and (literal or previous.endswith("::"))
+            if literal:
+                result += block
+            elif indented and not LIST_ITEM.match(block[0]):
+                result += ["::", "", *block]
+                literal = True
             else:
                 result += paragraph(block)
             i = end
@@ -118,7 +132,7 @@ def module_blocks(root: Path, folder: str) -> str:
         if any(part.startswith("_") for part in module.split(".")):
             continue
         text.append(
-            f"## `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
+            f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
             "   :members:\n   :ignore-module-all:\n```\n"
         )
     return "\n".join(text)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Missing(LookupError):
     """A quoted value that no run recorded."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _notebook_records(path: Path, stamp: int) -> dict[str, Any]:
     records: dict[str, Any] = {}
     for cell in json.loads(path.read_text("utf8"))["cells"]:
@@ -106,7 +106,8 @@ class RecordRole(SphinxRole):
             value, spec, path = look_up(Path(self.env.srcdir), self.text)
             text = shown(value, spec)
         except (Missing, ValueError, TypeError) as error:
-            logger.warning("%s", error, location=self.get_location(), type="lepton", subtype="record")
+            place = self.get_location()
+            logger.warning("%s", error, location=place, type="lepton", subtype="record")
             return [nodes.inline("", "[not recorded]", classes=["lepton-missing"])], []
         self.env.note_dependency(str(path))
         return [nodes.inline("", text, classes=["lepton-record"])], []
@@ -140,9 +141,9 @@ class Table(SphinxDirective):
 
 
 class ResultsTable(Table):
-    """``{results-table}``: YAML items with ``what``, ``quick``, ``full``, ``published``, ``source``.
+    """``{results-table}``: one YAML item per row.
 
-    ``quick`` and ``full`` name recorded values, ``format`` their format; ``published`` is the
+    Keys: ``what``, ``quick``, ``full``, ``format``, ``published``, ``source``. ``quick`` and ``full`` name recorded values, ``format`` their format; ``published`` is the
     figure as its source prints it, or a dash where nobody published one.
     """
 

@@ -22,7 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-LAB_URL = "http://localhost:8888/lab/tree/"
+LAB_URL = "http://localhost:8888/lab/tree/"  # `make lab` serves the folder notebooks/
 PACKAGES = (
     "jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "sphinx-proof", "sphinx-exercise",
     "sphinxcontrib-bibtex", "numpy", "mxnet", "torch", "matplotlib", "jupyterlab", "nbval",
@@ -64,9 +64,8 @@ def notebook_of(pagename: str, root: Path) -> str | None:
 
 def open_in_links(notebook: str, download: str) -> list[tuple[str, str, str, str]]:
     """(text, icon, tooltip, URL) of every place where a notebook can be opened."""
-    links = [
-        ("JupyterLab on this machine", "fas fa-flask", "Needs `make lab` running", LAB_URL + notebook)
-    ]
+    lab = LAB_URL + notebook.removeprefix("notebooks/")
+    links = [("JupyterLab on this machine", "fas fa-flask", "Needs `make lab` running", lab)]
     url, branch = repository_url(), repository_branch()
     if url and (found := re.match(r"https://github\.com/([^/]+)/([^/]+)$", url)):
         org, repo = found.groups()

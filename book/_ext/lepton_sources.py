@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from docutils import nodes
 from lepton_site import repository_branch, repository_url
@@ -23,6 +24,7 @@ from sphinx.application import Sphinx
 
 CITATION = re.compile(r"\(eqs?\.\s+([^)]*)\)")
 LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z0-9]+")
+ANCHOR = re.compile(r'<a id="(L-\d+)" name="[^"]*"(?: href="[^"]*")?></a>')
 FOLDERS = ("lepton_ref", "tests")
 
 
@@ -41,7 +43,7 @@ def module_name(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _definitions(path: Path, relative: str, stamp: int) -> tuple[Definition, ...]:
     found: list[Definition] = []
 
@@ -129,7 +131,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for relative in python_files(Path(app.srcdir)):
         code = (Path(app.srcdir) / relative).read_text("utf8")
         html = highlight(code, PythonLexer(), formatter)
-        html = re.sub(r'<a id="(L-\d+)" name="[^"]*"(?: href="[^"]*")?></a>', r'<a id="\1"></a>', html)
+        html = ANCHOR.sub(r'<a id="\1"></a>', html)
         body = f'<h1>{relative}</h1>\n<div class="lepton-source">{html}</div>'
         yield f"source/{relative}", {"title": relative, "body": body}, "page.html"
 

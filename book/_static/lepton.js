@@ -1,6 +1,6 @@
-/* Whatever scrolls sideways must be reachable by keyboard (WCAG 2.1.1). */
 (function () {
   "use strict";
+  /* Whatever scrolls sideways must be reachable by keyboard (WCAG 2.1.1). */
   var SCROLLERS = "pre, .math.notranslate, .pst-scrollable-table-container, .output, .cell_output";
   function mark() {
     document.querySelectorAll(SCROLLERS).forEach(function (element) {
@@ -14,6 +14,20 @@
       }
     });
   }
+  /* Names that the theme and docutils leave out. */
+  function name() {
+    document.querySelectorAll(".bd-sidebar summary, nav summary").forEach(function (summary) {
+      var item = summary.closest("li");
+      var link = item && item.querySelector("a");
+      if (link && !summary.textContent.trim()) {
+        summary.setAttribute("aria-label", "Pages of " + link.textContent.trim());
+      }
+    });
+    document.querySelectorAll("div.citation-list[role=list]").forEach(function (list) {
+      list.removeAttribute("role");
+    });
+  }
+  document.addEventListener("DOMContentLoaded", name);
   window.addEventListener("load", function () {
     mark();
     var ready = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;

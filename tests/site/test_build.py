@@ -1,0 +1,148 @@
+"""The site builds without a warning, in time, and holds every page of the book."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.site.conftest import ROOT, Site
+
+BOOK = ROOT / "book"
+MATHJAX = BOOK / "_static" / "mathjax"
+
+
+def toc_files() -> list[str]:
+    """Every file of the table of contents, in order."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
+    found = [toc["root"]]
+
+    def visit(entries: list[dict]) -> None:
+        for entry in entries:
+            found.append(entry["file"])
+            visit(entry.get("sections", []))
+
+    for part in toc["parts"]:
+        visit(part["chapters"])
+    return found
+
+
+def test_build_has_no_warning(site: Site) -> None:
+    bad = [line for line in site.log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    assert not bad, "\n".join(bad)
+    assert site.returncode == 0, site.log[-3000:]
+
+
+def test_build_takes_at_most_ninety_seconds(site: Site) -> None:
+    assert site.seconds <= 90, f"the build took {site.seconds:.0f} s"
+
+
+def test_every_page_and_notebook_is_in_the_toc() -> None:
+    pages = [p for p in BOOK.rglob("*.md") if not any(x.startswith("_") for x in p.parts)]
+    folder = ROOT / "notebooks"
+    books = [p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    here = {p.relative_to(ROOT).with_suffix("").as_posix() for p in [*pages, *books]}
+    listed = toc_files()
+    assert here - set(listed) == set(), "not in _toc.yml"
+    assert set(listed) - here == set(), "in _toc.yml, but there is no such file"
+    assert len(listed) == len(set(listed))
+
+
+def test_a_notebook_stands_below_its_page() -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            for section in chapter.get("sections", []):
+                if section["file"].startswith("notebooks/"):
+                    name = section["file"].removeprefix("notebooks/")
+                    assert chapter["file"] == f"book/{name}"
+
+
+def test_every_public_module_is_in_the_reference(site: Site) -> None:
+    modules = set()
+    for path in (ROOT / "lepton_ref").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if "._" not in name and name.count(".") >= 2:
+            modules.add(name)
+    html = "".join(p.read_text("utf8") for p in (site.html / "book/api").glob("*.html"))
+    missing = [name for name in sorted(modules) if f'id="module-{name}"' not in html]
+    assert not missing
+
+
+def test_bibliography_keys_are_unique() -> None:
+    keys = re.findall(r"^@\w+\{([^,\s]+),", (BOOK / "references.bib").read_text("utf8"), re.M)
+    assert keys and len(keys) == len(set(keys))
+
+
+def test_mathjax_is_the_unmodified_release() -> None:
+    listed = {}
+    for line in (MATHJAX / "SHA256SUMS").read_text("utf8").splitlines():
+        digest, name = line.split()
+        listed[(MATHJAX / name).resolve()] = digest
+    files = {p.resolve() for p in MATHJAX.rglob("*") if p.is_file()}
+    assert files - set(listed) <= {MATHJAX / "SHA256SUMS", MATHJAX / "README.txt"}
+    for path, digest in listed.items():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest, path
+    assert sum(p.stat().st_size for p in files) < 3_000_000
+
+
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["'](?:https?:)?//"""
+    r"""|<link\b[^>]*\bhref=["'](?:https?:)?//(?=[^>]*)"""
+)
+
+
+def test_no_page_loads_from_another_host(site: Site) -> None:
+    for path in site.html.rglob("*.html"):
+        found = LOADED.search(path.read_text("utf8"))
+        assert not found, f"{path.relative_to(site.html)}: {found and found[0]}"
+
+
+def test_no_stylesheet_loads_from_another_host(site: Site) -> None:
+    for path in site.html.rglob("*.css"):
+        text = path.read_text("utf8", errors="replace")
+        assert not re.search(r"""(@import\s+|url\()\s*["']?(https?:)?//""", text), path
+
+
+def test_local_links_lead_somewhere(site: Site) -> None:
+    ids: dict[Path, set[str]] = {}
+    pages = [*site.html.glob("book/**/*.html"), *site.html.glob("notebooks/**/*.html")]
+    for page in pages:
+        text = page.read_text("utf8")
+        for href in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text):
+            if re.match(r"[a-z]+:", href) or href == "#":
+                continue
+            file, _, anchor = href.partition("#")
+            target = (page.parent / file.partition("?")[0]).resolve() if file else page
+            assert target.is_file(), f"{page.relative_to(site.html)}: {href}"
+            if anchor and target.suffix == ".html":
+                if target not in ids:
+                    ids[target] = set(re.findall(r'\bid="([^"]+)"', target.read_text("utf8")))
+                assert anchor in ids[target], f"{page.relative_to(site.html)}: {href}"
+
+
+def test_nothing_is_left_unrecorded_or_unproven(site: Site) -> None:
+    for path in site.html.glob("book/**/*.html"):
+        text = path.read_text("utf8")
+        assert "[not recorded]" not in text, path
+        assert 'class="lepton-badge lepton-unproven"' not in text, path
+
+
+def test_make_lab_serves_the_folder_that_the_buttons_expect() -> None:
+    assert "--ServerApp.root_dir=notebooks" in (ROOT / "Makefile").read_text("utf8")
+
+
+def test_every_notebook_can_be_opened_and_downloaded(site: Site) -> None:
+    notebooks = [name for name in toc_files() if name.startswith("notebooks/")]
+    if not notebooks:
+        pytest.skip("no notebook yet")
+    for name in notebooks:
+        assert (site.html / "_sources" / f"{name}.ipynb").is_file()
+        for page in (name, name.replace("notebooks/", "book/", 1)):
+            text = (site.html / f"{page}.html").read_text("utf8")
+            lab = name.removeprefix("notebooks/")
+            assert f"http://localhost:8888/lab/tree/{lab}.ipynb" in text
+            assert f"_sources/{name}.ipynb" in text
