@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from lepton_ref.engines import domain
+from lepton_ref.engines import domain, elementary
 
 #: The differentiable operators every engine has, by name.
 OPERATORS = (
@@ -68,7 +68,7 @@ class Engine:
         missing = [name for name in OPERATORS + SERVICES if name not in vars(cls)]
         if missing:
             raise TypeError(f"engine {cls.name!r} lacks {', '.join(missing)}")
-        for name, check in domain.CHECKS.items():
+        for name, check in {**elementary.CHECKS, **domain.CHECKS}.items():
             setattr(cls, name, _guard(vars(cls)[name], check))
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ indices) ranges, and raises :class:`~lepton_ref.framework.errors.ArgumentError`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,25 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 
-_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
 def dtype_name(x: Any) -> str:
     """The dtype's name in NumPy's words, whichever engine the array is of."""
-    name = str(x.dtype)
-    return name[6:] if name.startswith("torch.") else np.dtype(x.dtype).name
+    return _name_of(x.dtype)
+
+
+@functools.cache
+def _name_of(dtype: Any) -> str:
+    name = str(dtype)
+    return name[6:] if name.startswith("torch.") else np.dtype(dtype).name
+
+
+def host(x: Any) -> Any:
+    """The values of a mask, of labels or indices, where asking about them costs least."""
+    if hasattr(x, "asnumpy"):  # MXNet: one wait for all instead of one per question
+        return x.asnumpy()
+    return getattr(x, "value", x)  # inside a traced tensor of the NumPy engine
 
 
 def shape_of(where: str, argument: str, x: Any) -> tuple[int, ...]:
@@ -39,7 +52,7 @@ def floating(where: str, **arrays: Any) -> None:
             continue
         shape_of(where, argument, x)
         name = dtype_name(x)
-        if name not in _FLOATS:
+        if name not in FLOATS:
             raise ArgumentError(where, argument, f"dtype {name}", "a floating dtype (float32)")
         if first is None:
             first = argument, name
@@ -73,7 +86,7 @@ def pair(where: str, argument: str, value: Any, least: int) -> tuple[int, int]:
         raise ArgumentError(
             where, argument, f"the value {value!r}", f"a whole number >= {least}, or two of them"
         )
-    return both[0], both[1]
+    return int(both[0]), int(both[1])
 
 
 def in_range(where: str, argument: str, indices: Any, n: int) -> None:
@@ -84,6 +97,7 @@ def in_range(where: str, argument: str, indices: Any, n: int) -> None:
         raise ArgumentError(where, argument, f"dtype {name}", "an integer dtype")
     if 0 in indices.shape:
         return
+    indices = host(indices)
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n:
         got = low if low < 0 else high
@@ -102,10 +116,17 @@ def _convolution(where, x, w, b, stride, padding, transposed=False):
         )
     if b is not None:
         exactly(where, "b", b, (outputs,), "one number per output channel")
-    pair(where, "stride", stride, 1)
+    strides = pair(where, "stride", stride, 1)
     padded = pair(where, "padding", padding, 0)
     if not transposed:
         _kernel_fits(where, "w", kernel[2:], shape, padded)
+        return
+    for size, n, s, p, axis in zip(kernel[2:], shape[2:], strides, padded, "HW"):
+        if n == 0 or s * (n - 1) + size - 2 * p < 1:
+            raise ArgumentError(
+                where, "padding" if n else "x", f"the value {padding!r}" if n else f"shape {shape}",
+                f"an output of at least 1 along {axis}: stride * (n - 1) + kernel - 2 * padding",
+            )  # fmt: skip
 
 
 def _kernel_fits(where, argument, kernel, shape, padding):
@@ -162,7 +183,7 @@ def cross_entropy(logits, labels, mask=None):
     in_range(where, "labels", labels, shape[-1])
     if mask is not None:
         exactly(where, "mask", mask, shape[:-1], "one weight for each label")
-        if not float(mask.sum()) > 0:
+        if not float(host(mask).sum()) > 0:
             raise ArgumentError(where, "mask", "a sum of zero", "at least one label that counts")
 
 
@@ -184,6 +205,8 @@ def pick(x, indices, axis=-1):
 
 def layer_norm(x, gamma, beta, eps=1e-5):
     shape = shape_of("layer_norm", "x", x)
+    if not shape or shape[-1] == 0:
+        raise ArgumentError("layer_norm", "x", f"shape {shape}", "at least one entry to normalise")
     floating("layer_norm", x=x, gamma=gamma, beta=beta)
     for name, value in (("gamma", gamma), ("beta", beta)):
         exactly("layer_norm", name, value, shape[-1:], "one number per entry of the last axis")
@@ -240,6 +263,8 @@ def attention(q, k, v, mask=None):
         raise ArgumentError(where, "q", f"shape {queries}", "at least 2 axes (..., T, D)")
     exactly(where, "k", k, (*queries[:-2], *keys[-2:-1], queries[-1]), "the axes and D of `q`")
     exactly(where, "v", v, (*keys[:-1], *values[-1:]), "one value for each key")
+    if queries[-1] == 0:
+        raise ArgumentError(where, "q", f"shape {queries}", "at least one feature")
     if keys[-2] == 0:
         raise ArgumentError(where, "k", f"shape {keys}", "at least one key to attend to")
     if mask is not None:

@@ -1,0 +1,461 @@
+"""The MXNet engine: MXNet 1.9.1 through ``mx.np`` and ``mx.npx``.
+
+Three things about MXNet shape this module. It imports only while ``numpy.bool`` exists, so
+that name is lent to NumPy for the import and taken back. Its NumPy semantics are a switch of
+the current thread (``npx.set_np``), so each call makes sure that its thread has it; nothing
+else of MXNet's state is touched. And several of its operators are silently wrong outside of
+what is used here: the gradients of ``var`` and ``std``, negative index arrays, arithmetic on
+whole numbers, empty arrays in convolutions and recurrent networks, ties in ``max``.
+
+The GPU path (``device="gpu"``) is written and has not been run on a GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as onp
+
+from lepton_ref.engines import common
+from lepton_ref.engines.base import OPERATORS, SERVICES, Engine
+from lepton_ref.framework.errors import EngineError
+from lepton_ref.framework.trees import flatten, map_tree, unflatten
+
+
+def _import_mxnet() -> Any:
+    lent = "bool" not in vars(onp)
+    if lent:
+        onp.bool = onp.bool_  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():  # its use of distutils, nothing of ours
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import mxnet
+    except Exception as error:
+        raise EngineError(
+            f"engine 'mxnet' is installed and cannot be imported beside NumPy {onp.__version__} "
+            f"(it needs NumPy 1.26): {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        if lent:
+            del onp.bool  # type: ignore[attr-defined]
+    return mxnet
+
+
+mx = _import_mxnet()
+np, npx, autograd = mx.np, mx.npx, mx.autograd
+npx.set_np()
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    both = (size, size) if isinstance(size, (int, onp.integer)) else size
+    return int(both[0]), int(both[1])
+
+
+def _sliding(shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any) -> tuple[int, ...]:
+    """Height and width after a kernel has slid over an image."""
+    sizes = zip(shape[-2:], kernel, stride, padding)
+    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
+
+
+def _nothing(shape: tuple[int, ...], *arrays: Any) -> Any:
+    """Zeros that depend on ``arrays``: for empty results and products over empty axes.
+
+    MXNet's fused operators stop or crash on empty arrays. The gradient of this is zero.
+    """
+    y = np.zeros(shape, dtype=arrays[0].dtype, ctx=arrays[0].ctx)
+    for a in arrays:
+        # Of an array with entries, none is read: its sum over nothing.
+        y = y + (a if a.size == 0 else a.reshape(-1)[:0]).sum()
+    return y
+
+
+def _numpy_semantics(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn MXNet's NumPy semantics on in the thread that calls, once."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not mx.util.is_np_array():
+            npx.set_np()
+        return method(*args, **kwargs)
+
+    return call
+
+
+def _in_every_thread(cls: type[Engine]) -> type[Engine]:
+    """Let every method of the surface look after its thread."""
+    for name in (*OPERATORS, *SERVICES):
+        method = vars(cls)[name]
+        if isinstance(method, staticmethod):
+            setattr(cls, name, staticmethod(_numpy_semantics(method.__func__)))
+        else:
+            setattr(cls, name, _numpy_semantics(method))
+    return cls
+
+
+@_in_every_thread
+class MXNetEngine(Engine):
+    """MXNet on the CPU or, with ``device="gpu"``, on the first CUDA device.
+
+    Raises
+    ------
+    EngineError
+        When a GPU is asked for and MXNet sees none.
+    """
+
+    name = "mxnet"
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__(device)
+        if device == "gpu":
+            try:
+                found = mx.context.num_gpus()
+            except mx.MXNetError:  # a build with CUDA on a machine without its driver
+                found = 0
+            if not found:
+                raise EngineError(
+                    f"engine 'mxnet' finds no GPU here (MXNet {mx.__version__}); take device 'cpu'"
+                )
+        self._ctx = mx.gpu(0) if device == "gpu" else mx.cpu()
+
+    # Arrays -----------------------------------------------------------------------------
+
+    def array(self, x: Any, dtype: str | None = None) -> Any:
+        """An ``mx.np.ndarray``: floats become float32 unless ``dtype`` says otherwise.
+
+        What is one already keeps its dtype when none is asked for.
+        """
+        if isinstance(x, np.ndarray):
+            name = common.dtype_of(dtype)
+            x = x if name is None or x.dtype == name else x.astype(name)
+            return x.as_in_ctx(self._ctx)
+        return self._own(common.host_array(x, dtype))
+
+    @staticmethod
+    def asnumpy(x: Any) -> onp.ndarray:
+        """The values as a NumPy array."""
+        return x.asnumpy() if isinstance(x, np.ndarray) else onp.asarray(x)
+
+    def parameter(self, x: Any, dtype: str | None = None) -> Any:
+        """A trainable array: a copy of ``x`` that :meth:`assign` may overwrite."""
+        return self.array(x, dtype).detach().copy()
+
+    def assign(self, target: Any, value: Any) -> None:
+        """Overwrite ``target`` in place."""
+        target[()] = self._own(value)
+
+    def _own(self, x: Any) -> Any:
+        """A NumPy array as one of MXNet, same dtype; anything else as it is."""
+        if isinstance(x, (onp.ndarray, onp.generic)):
+            return np.array(x, dtype=x.dtype, ctx=self._ctx)
+        return x
+
+    # Differentiation --------------------------------------------------------------------
+
+    @staticmethod
+    def stop_gradient(x: Any) -> Any:
+        """The value of ``x`` as a constant."""
+        return map_tree(lambda a: a.detach() if isinstance(a, np.ndarray) else a, x)
+
+    @staticmethod
+    def no_grad() -> AbstractContextManager[None]:
+        """Record nothing inside."""
+        return autograd.pause()
+
+    @staticmethod
+    def value_and_grad(function: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
+        """As :func:`lepton_ref.framework.autograd.value_and_grad`, by this library.
+
+        ``attach_grad`` is called on detached leaves alone: on an intermediate result MXNet
+        would cut the graph there and leave zeros in the gradients below.
+        """
+
+        @_numpy_semantics
+        @functools.wraps(function)
+        def run(params: Any, *args: Any, **kwargs: Any) -> Any:
+            arrays, structure = flatten(params)
+            common.check_parameters(arrays, np.ndarray, "MXNet")
+            if autograd.is_recording():
+                raise common.second_derivative(arrays[0][0] if arrays else "params")
+            leaves = [array.detach() for _, array in arrays]
+            for leaf in leaves:
+                leaf.attach_grad()
+            with autograd.record():
+                result = function(unflatten(structure, leaves), *args, **kwargs)
+                output, aux = result if has_aux else (result, None)
+                common.check_result(output)
+                if any(output is leaf for leaf in leaves):
+                    output = output + 0  # MXNet cannot differentiate a leaf by itself
+            try:
+                if not isinstance(output, np.ndarray):
+                    raise common.independent()
+                output.backward()
+            except mx.MXNetError as error:
+                if "not in a computational graph" not in str(error):
+                    raise
+                raise common.independent() from None
+            value = output.detach()
+            out = (value, MXNetEngine.stop_gradient(aux)) if has_aux else value
+            return out, unflatten(structure, [leaf.grad for leaf in leaves])
+
+        return run
+
+    # Arithmetic -------------------------------------------------------------------------
+
+    def add(self, a: Any, b: Any) -> Any:
+        return np.add(self._own(a), self._own(b))
+
+    def subtract(self, a: Any, b: Any) -> Any:
+        return np.subtract(self._own(a), self._own(b))
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        return np.multiply(self._own(a), self._own(b))
+
+    def divide(self, a: Any, b: Any) -> Any:
+        return np.true_divide(self._own(a), self._own(b))
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return np.matmul(self._own(a), self._own(b))
+
+    def negative(self, x: Any) -> Any:
+        return np.negative(self._own(x))
+
+    def power(self, x: Any, exponent: Any) -> Any:
+        return self._own(x) ** float(exponent)
+
+    def getitem(self, x: Any, index: Any) -> Any:
+        x = self._own(x)
+        parts = common.plain_index(index, x.shape)
+        return x[tuple(self._own(part) for part in parts)]
+
+    # Elementwise ------------------------------------------------------------------------
+
+    def exp(self, x: Any) -> Any:
+        return np.exp(self._own(x))
+
+    def log(self, x: Any) -> Any:
+        return np.log(self._own(x))
+
+    def sqrt(self, x: Any) -> Any:
+        return np.sqrt(self._own(x))
+
+    def tanh(self, x: Any) -> Any:
+        return np.tanh(self._own(x))
+
+    def sigmoid(self, x: Any) -> Any:
+        return npx.sigmoid(self._own(x))
+
+    def relu(self, x: Any) -> Any:
+        return npx.relu(self._own(x))  # the gradient of np.maximum(x, 0) at 0 is 1, of this 0
+
+    def gelu(self, x: Any) -> Any:
+        x = self._own(x)  # npx has the erf form only
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+    def softplus(self, x: Any) -> Any:
+        x = self._own(x)
+        return npx.activation(x, act_type="softrelu") if x.size else x * 1
+
+    def abs(self, x: Any) -> Any:
+        return np.abs(self._own(x))
+
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        return np.where(self._own(condition), self._own(a), self._own(b))
+
+    # Reductions -------------------------------------------------------------------------
+
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._own(x)
+        y = x.sum(axis=axis, keepdims=keepdims)
+        return _nothing(y.shape, x) if y.size == 0 else y
+
+    def mean(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self._own(x).mean(axis=axis, keepdims=keepdims)
+
+    def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._own(x)
+        y = x.max(axis=axis, keepdims=keepdims)
+        if not autograd.is_recording():
+            return y
+        # MXNet hands the whole gradient to each of the entries that tie; ours share it.
+        with autograd.pause():
+            largest = x.max(axis=axis, keepdims=True)
+            ties = (x == largest).sum(axis=axis, keepdims=keepdims).astype(x.dtype)
+        share = y / ties
+        with autograd.pause():  # two corrections give back y to the last bit, infinite or not
+            first = np.where(share == y, np.zeros_like(y), y - share)
+            second = np.where(share == y, np.zeros_like(y), y - (share + first))
+        return share + first + second
+
+    # Shapes -----------------------------------------------------------------------------
+
+    def reshape(self, x: Any, shape: Any) -> Any:
+        return self._own(x).reshape(shape)
+
+    def transpose(self, x: Any, axes: Any = None) -> Any:
+        return np.transpose(self._own(x), axes)
+
+    def concat(self, arrays: Any, axis: int = 0) -> Any:
+        return np.concatenate([self._own(a) for a in arrays], axis=axis)
+
+    def stack(self, arrays: Any, axis: int = 0) -> Any:
+        return np.stack([self._own(a) for a in arrays], axis=axis)
+
+    def pad(self, x: Any, pad_width: Any, value: float = 0.0) -> Any:
+        x = self._own(x)  # np.pad forgets its constant and wants two axes: join instead
+        for axis, widths in enumerate(pad_width):
+            parts = [
+                np.full((*x.shape[:axis], int(n), *x.shape[axis + 1 :]), value, x.dtype, ctx=x.ctx)
+                for n in widths
+            ]
+            if any(widths):
+                x = np.concatenate([parts[0], x, parts[1]], axis=axis)
+        return x
+
+    # Look-up ----------------------------------------------------------------------------
+
+    def take(self, x: Any, indices: Any, axis: int = 0) -> Any:
+        return np.take(self._own(x), self._own(indices), axis=axis, mode="clip")
+
+    def pick(self, x: Any, indices: Any, axis: int = -1) -> Any:
+        return npx.pick(self._own(x), self._own(indices), axis=axis, mode="clip")
+
+    # Probability ------------------------------------------------------------------------
+
+    def softmax(self, x: Any, axis: int = -1) -> Any:
+        return npx.softmax(self._own(x), axis=axis)
+
+    def log_softmax(self, x: Any, axis: int = -1) -> Any:
+        return npx.log_softmax(self._own(x), axis=axis)
+
+    def cross_entropy(self, logits: Any, labels: Any, mask: Any = None) -> Any:
+        logits, labels = self._own(logits), self._own(labels)
+        nll = -npx.pick(npx.log_softmax(logits, axis=-1), labels, axis=-1, mode="clip")
+        if mask is None:
+            return nll.mean()
+        weight = self._own(mask).detach().astype(logits.dtype)
+        return (nll * (weight / weight.sum())).sum()
+
+    # Normalisation ----------------------------------------------------------------------
+
+    def layer_norm(self, x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Any:
+        x, gamma, beta = (self._own(a) for a in (x, gamma, beta))
+        return npx.layer_norm(x, gamma, beta, axis=-1, eps=eps)
+
+    def batch_norm(
+        self, x: Any, gamma: Any, beta: Any, mean: Any = None, var: Any = None, eps: float = 1e-5
+    ) -> Any:
+        x, gamma, beta, mean, var = (self._own(a) for a in (x, gamma, beta, mean, var))
+        given = mean is not None
+        if given:
+            mean, var = mean.detach(), var.detach()
+            if x.size == 0:
+                return _nothing(x.shape, x, gamma, beta), mean, var
+        else:
+            with autograd.pause():  # np.var has no gradient, and none is wanted here
+                per_channel = (1, -1) + (1,) * (x.ndim - 2)
+                axes = (0, *range(2, x.ndim))
+                mean = x.mean(axis=axes)
+                var = np.square(x - mean.reshape(per_channel)).mean(axis=axes)
+        with autograd.train_mode():
+            y = npx.batch_norm(
+                x, gamma, beta, mean.copy(), var.copy(), eps=eps, momentum=1.0, fix_gamma=False,
+                use_global_stats=given, cudnn_off=eps < 1e-5,
+            )  # fmt: skip
+        return y, mean, var
+
+    # Images -----------------------------------------------------------------------------
+
+    def conv2d(self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0) -> Any:
+        x, w, b = self._own(x), self._own(w), self._own(b)
+        stride, padding = _pair(stride), _pair(padding)
+        size = _sliding(x.shape, w.shape[2:], stride, padding)
+        if x.size == 0 or w.size == 0:
+            return self._biased((x.shape[0], w.shape[0], *size), b, x, w)
+        return npx.convolution(
+            x, w, b, kernel=w.shape[2:], stride=stride, pad=padding, num_filter=w.shape[0],
+            no_bias=b is None,
+        )  # fmt: skip
+
+    def conv_transpose2d(
+        self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0
+    ) -> Any:
+        x, w, b = self._own(x), self._own(w), self._own(b)
+        stride, padding = _pair(stride), _pair(padding)
+        if x.size == 0 or w.size == 0:
+            sizes = zip(x.shape[2:], w.shape[2:], stride, padding)
+            size = tuple(s * (n - 1) + k - 2 * p for n, k, s, p in sizes)
+            return self._biased((x.shape[0], w.shape[1], *size), b, x, w)
+        return npx.deconvolution(
+            x, w, b, kernel=w.shape[2:], stride=stride, pad=padding, num_filter=w.shape[1],
+            no_bias=b is None,
+        )  # fmt: skip
+
+    @staticmethod
+    def _biased(shape: tuple[int, ...], b: Any, *arrays: Any) -> Any:
+        """A convolution over nothing: the bias alone."""
+        y = _nothing(shape, *arrays)
+        return y if b is None else y + b.reshape((-1, 1, 1))
+
+    def _pool(self, kind: str, x: Any, kernel_size: Any, stride: Any, padding: Any) -> Any:
+        x, kernel, padding = self._own(x), _pair(kernel_size), _pair(padding)
+        stride = kernel if stride is None else _pair(stride)
+        if x.size == 0:
+            return _nothing((*x.shape[:2], *_sliding(x.shape, kernel, stride, padding)), x)
+        return npx.pooling(
+            x, kernel=kernel, stride=stride, pad=padding, pool_type=kind, count_include_pad=True
+        )
+
+    def max_pool2d(self, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
+        return self._pool("max", x, kernel_size, stride, padding)
+
+    def avg_pool2d(self, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
+        return self._pool("avg", x, kernel_size, stride, padding)
+
+    # Sequences --------------------------------------------------------------------------
+
+    def _recurrent(self, mode: str, x: Any, states: Any, weights: Any) -> Any:
+        """``npx.rnn``: time first, and all weights in one row, ours transposed."""
+        x, states = self._own(x), [self._own(s) for s in states]
+        w_ih, w_hh, b_ih, b_hh = (self._own(a) for a in weights)
+        (batch, steps, size), hidden = x.shape, w_hh.shape[0]
+        b_hh = np.zeros_like(b_ih) if b_hh is None else b_hh
+        if batch == 0 or hidden == 0:  # a division by zero inside npx.rnn ends the process
+            every = (x, *states, w_ih, w_hh, b_ih, b_hh)
+            ends = [_nothing((batch, hidden), *every) for _ in states]
+            return _nothing((batch, steps, hidden), *every), *ends
+        if size == 0:
+            x, w_ih = _nothing((batch, steps, 1), x), _nothing((1, w_ih.shape[1]), w_ih)
+        flat = [w_ih.T.reshape(-1), w_hh.T.reshape(-1), b_ih, b_hh]
+        cell = {"state_cell": states[1].reshape(1, batch, hidden)} if len(states) > 1 else {}
+        y, *last = npx.rnn(
+            data=x.transpose(1, 0, 2), parameters=np.concatenate(flat),
+            state=states[0].reshape(1, batch, hidden), mode=mode, state_size=hidden,
+            num_layers=1, state_outputs=True, **cell,
+        )  # fmt: skip
+        return y.transpose(1, 0, 2), *(s.reshape(batch, hidden) for s in last)
+
+    def rnn(self, x: Any, state: Any, w_ih: Any, w_hh: Any, b: Any) -> Any:
+        return self._recurrent("rnn_tanh", x, [state], (w_ih, w_hh, b, None))
+
+    def lstm(self, x: Any, state: Any, w_ih: Any, w_hh: Any, b: Any) -> Any:
+        y, h, c = self._recurrent("lstm", x, state, (w_ih, w_hh, b, None))
+        return y, (h, c)
+
+    def gru(self, x: Any, state: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
+        return self._recurrent("gru", x, [state], (w_ih, w_hh, b_ih, b_hh))
+
+    def attention(self, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
+        q, k, v = self._own(q), self._own(k), self._own(v)
+        scores = np.matmul(q / math.sqrt(q.shape[-1]), k.swapaxes(-1, -2))  # (..., T, S)
+        if mask is None:
+            weights = npx.softmax(scores, axis=-1)
+        else:
+            mask = np.broadcast_to(self._own(mask), scores.shape)
+            least = float(onp.finfo(scores.dtype).min)
+            weights = npx.softmax(np.where(mask, scores, least), axis=-1) * mask
+        return np.matmul(weights, v), weights
