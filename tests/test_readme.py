@@ -1,0 +1,51 @@
+"""README and CONTRIBUTING name what exists, and their code runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import lepton_ref
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = ["README.md", "CONTRIBUTING.md"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_code_of_the_readme_runs() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", text("README.md"), re.S | re.M)
+    namespace: dict = {}
+    with lepton_ref.use("numpy"):
+        exec(code, namespace)
+    assert 0 < abs(float(namespace["loss"])) < 1
+    assert namespace["grads"]["w"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_commands_exist(name: str) -> None:
+    makefile = text("Makefile")
+    named = re.findall(r"(?:`|^)make ([a-z0-9-]+)", text(name), re.M)
+    assert named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.M), f"make {target}"
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_links_and_paths_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", text(name)):
+        assert (ROOT / target).exists(), target
+    code = re.sub(r"```.*?```", "", text(name), flags=re.S)
+    for path in re.findall(r"`([\w./-]+/[\w./-]*|[\w-]+\.(?:md|yml|toml|lock))`", code):
+        if path.split("/")[0] in ("book", "notebooks", "lepton_ref", "tests", "benchmarks"):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_notebook_that_the_readme_varies_exists() -> None:
+    (folder,) = re.findall(r"^cd (\S+)$", text("README.md"), re.M)
+    (notebook,) = re.findall(r"papermill (\S+\.ipynb)", text("README.md"))
+    assert (ROOT / folder / notebook).is_file()
