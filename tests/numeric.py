@@ -16,10 +16,10 @@ Tree = Any  # an array or number, or a nested dict/list/tuple of them
 
 def to_numpy(x: Any) -> np.ndarray:
     """Bring an array of any engine (or a number) to NumPy, without a copy where possible."""
+    if hasattr(x, "asnumpy"):  # mxnet, whose arrays have a detach() too
+        return x.asnumpy()
     if hasattr(x, "detach"):  # torch
         return x.detach().cpu().numpy()
-    if hasattr(x, "asnumpy"):  # mxnet
-        return x.asnumpy()
     if not isinstance(x, np.ndarray) and hasattr(x, "value"):  # a traced Tensor
         return to_numpy(x.value)
     return np.asarray(x)
