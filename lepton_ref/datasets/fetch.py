@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lepton_ref.datasets.catalog import Entry, Member
 from lepton_ref.framework.errors import DataError
+from lepton_ref.framework.files import write_atomic
 
 SHIPPED = Path(__file__).resolve().parent / "files"
 TIMEOUT = 600  # seconds for one download
@@ -109,7 +110,7 @@ def _cached(entry: Entry, member: Member) -> bytes:
         return verify(_read(target, "delete it"), member, target, "delete it and load again")
     archive = fetch_archive(entry)
     content = verify(unpack(archive, member.path), member, archive, _by_hand(entry))
-    _write_atomic(target, content)
+    _write(target, content)
     return content
 
 
@@ -156,7 +157,7 @@ def _download(entry: Entry, whole: Member, target: Path) -> None:
             raise DataError(f"{entry.name}: {_reason(done.stderr)}; {_by_hand(entry)}")
         fetched = Path(folder) / entry.archive
         remedy = _by_hand(entry)
-        _write_atomic(target, verify(_read(fetched, remedy), whole, fetched, remedy))
+        _write(target, verify(_read(fetched, remedy), whole, fetched, remedy))
 
 
 def _reason(stderr: str) -> str:
@@ -198,18 +199,9 @@ def unpack(archive: Path, member: str) -> bytes:
     raise DataError(f"{archive}: has no file {member} inside")
 
 
-def _write_atomic(target: Path, content: bytes) -> None:
-    """Write beside the target, then rename: no reader ever sees half a file."""
+def _write(target: Path, content: bytes) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomic(target, content)
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error.strerror}); "

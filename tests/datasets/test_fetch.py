@@ -192,7 +192,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("LEPTON_DATA", str(tmp_path / "file"))
     with pytest.raises(DataError, match="cannot be written .*set LEPTON_DATA"):
-        fetch._write_atomic(fetch.cache_dir() / "a" / "b", b"x")
+        fetch._write(fetch.cache_dir() / "a" / "b", b"x")
 
 
 def test_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ def test_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(DataError, match="No space left"):
-        fetch._write_atomic(target, b"new")
+        fetch._write(target, b"new")
     assert target.read_bytes() == b"old" and list(tmp_path.iterdir()) == [target]
