@@ -64,8 +64,6 @@ def pack(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> by
         A tensor has another dtype than the format knows, or holds NaN or infinity; or the
         description holds something that JSON cannot.
     """
-    from safetensors.numpy import save
-
     plain = {}
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -88,7 +86,29 @@ def pack(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> by
         "format": FORMAT, "version": str(VERSION), "description": text,
         "sha256": file_digest(text, plain),
     }  # fmt: skip
-    return save(plain, metadata)
+    return serialize(plain, metadata)
+
+
+def serialize(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file, byte for byte determined by its content.
+
+    The format's own library keeps the metadata in a hash table and writes them in another
+    order each time; two saves of one model would then differ.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    data = bytearray()
+    codes = {name: code for code, name in DTYPES.items()}
+    for name in sorted(arrays, key=lambda n: (-arrays[n].dtype.itemsize, n)):  # keeps alignment
+        array, start = arrays[name], len(data)
+        data += np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        header[name] = {
+            "dtype": codes[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [start, len(data)],
+        }
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + bytes(data)
 
 
 def unpack(content: bytes, where: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
