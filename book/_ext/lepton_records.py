@@ -143,7 +143,8 @@ class Table(SphinxDirective):
 class ResultsTable(Table):
     """``{results-table}``: one YAML item per row.
 
-    Keys: ``what``, ``quick``, ``full``, ``format``, ``published``, ``source``. ``quick`` and ``full`` name recorded values, ``format`` their format; ``published`` is the
+    Keys: ``what``, ``quick``, ``full``, ``format``, ``published``, ``source``.
+    ``quick`` and ``full`` name recorded values, ``format`` their format; ``published`` is the
     figure as its source prints it, or a dash where nobody published one.
     """
 

@@ -123,20 +123,51 @@ def source_reference(app: Sphinx, docname: str, text: str, path: str, line: int)
     return nodes.reference("", "", nodes.literal("", text), refuri=uri, internal=True)
 
 
-def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """One highlighted page per Python file (event ``html-collect-pages``)."""
-    if repository_url():
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{path} — Lepton</title>
+<script>
+  var kept = localStorage.getItem("theme");
+  var system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  document.documentElement.dataset.theme = kept === "dark" || kept === "light" ? kept : system;
+</script>
+<link rel="icon" href="{top}_static/favicon.svg">
+<link rel="stylesheet" href="{top}_static/pygments.css">
+<link rel="stylesheet" href="{top}_static/source.css">
+</head>
+<body>
+<header>
+<a href="{top}book/index.html">Lepton</a> · <a href="{top}book/ledger.html">ledger</a>
+</header>
+<main><h1>{path}</h1>
+{code}
+</main>
+</body>
+</html>
+"""
+
+
+def write_source_pages(app: Sphinx, error: Exception | None) -> None:
+    """One highlighted page per Python file (event ``build-finished``).
+
+    Plain HTML instead of the theme's template: a hundred sidebars would cost more than
+    the rest of the book.
+    """
+    if error or app.builder.format != "html" or repository_url():
         return
-    formatter = HtmlFormatter(lineanchors="L", linenos=False, cssclass="highlight", wrapcode=True)
+    formatter = HtmlFormatter(linenos="inline", lineanchors="L", wrapcode=True)
     for relative in python_files(Path(app.srcdir)):
-        code = (Path(app.srcdir) / relative).read_text("utf8")
-        html = highlight(code, PythonLexer(), formatter)
-        html = ANCHOR.sub(r'<a id="\1"></a>', html)
-        body = f'<h1>{relative}</h1>\n<div class="lepton-source">{html}</div>'
-        yield f"source/{relative}", {"title": relative, "body": body}, "page.html"
+        code = highlight((Path(app.srcdir) / relative).read_text("utf8"), PythonLexer(), formatter)
+        target = Path(app.outdir) / "source" / f"{relative}.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        top = "../" * (relative.count("/") + 1)
+        page = PAGE.format(path=relative, top=top, code=ANCHOR.sub(r'<a id="\1"></a>', code))
+        target.write_text(page.replace("<pre>", '<pre tabindex="0">'), "utf8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", write_source_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
