@@ -23,6 +23,12 @@ def positive(where: str, **sizes: int) -> None:
             raise ArgumentError(where, argument, f"the value {value!r}", "a whole number >= 1")
 
 
+def _has_channels(where: str, x: Any, channels: int) -> None:
+    shape = tuple(x.shape)
+    if len(shape) != 4 or shape[1] != channels:
+        raise ArgumentError(where, "x", f"shape {shape}", f"(N, {channels}, H, W)")
+
+
 class Dense(Layer):
     """Y = X W + b: every output is a dot product of the whole input (eq. layers-dense).
 
@@ -121,6 +127,7 @@ class Conv2d(Layer):
             self.bias = None
 
     def forward(self, x: Any, rng: np.random.Generator | None = None) -> Any:  # (N, C, H, W)
+        _has_channels("conv2d", x, self.weight.shape[1])
         return self.E.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
@@ -166,6 +173,7 @@ class ConvTranspose2d(Layer):
             self.bias = None
 
     def forward(self, x: Any, rng: np.random.Generator | None = None) -> Any:  # (N, C, H, W)
+        _has_channels("conv_transpose2d", x, self.weight.shape[0])
         return self.E.conv_transpose2d(
             x, self.weight, self.bias, stride=self.stride, padding=self.padding
         )
