@@ -102,12 +102,11 @@ proofs: $(READY) ## the tests of the package and of the book, without the notebo
 	    --durations 15 $(if $(COVERAGE),--cov --cov-report=term)
 
 check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, JupyterLab in a browser
-	$(call say,Notebooks: each fresh run against the stored outputs (nbval))
-	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --nbval --nbval-current-env notebooks \
-	    --durations 10
-	$(call say,Notebooks under other parameters (papermill) and JupyterLab in headless Chromium)
-	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest tests -m 'notebook or browser' \
-	    --ignore tests/site --durations 10
+	$(call say,Notebooks: fresh runs against the stored outputs (nbval); other parameters (papermill); JupyterLab)
+	@export OMP_NUM_THREADS=$(THREADS); status=0; \
+	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks --durations 10 || status=1; \
+	$(BIN)/python -m pytest tests -m 'notebook or browser' --ignore tests/site --durations 10 || status=1; \
+	exit $$status
 
 check-site: $(READY) ## the site: built without a warning, read in headless Chromium, accessible
 	$(call say,Site: built and opened in headless Chromium)
