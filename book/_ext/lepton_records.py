@@ -154,66 +154,78 @@ class ResultsTable(Table):
         for item in items:
             spec = item.get("format", "")
             ours = [self.quote(item[k], spec) if item.get(k) else "–" for k in ("quick", "full")]
-            published = item.get("published")
-            rows.append(
-                [
-                    self.prose(item["what"]),
-                    *ours,
-                    "–" if published is None else str(published),
-                    self.prose(item.get("source", "–")),
-                ]
-            )
-        return [table(["task", "quick", "full", "published", "source"], rows, ("lepton-results",))]
+            published = str(item.get("published", "–"))
+            source = self.prose(item.get("source", "–"))
+            rows.append([self.prose(item["what"]), *ours, published, source])
+        header = ["task", "ours, quick", "ours, full", "published", "source"]
+        return [table(header, rows, ("lepton-results",))]
 
 
-class BenchmarkTable(Table):
+class Benchmarks(Table):
+    """What the directives of the performance page share."""
+
+    def measured(self) -> dict[str, Any] | None:
+        """The committed benchmark run, or a warning."""
+        path = Path(self.env.srcdir) / "benchmarks" / "results.json"
+        if not path.is_file():
+            self.warn("benchmarks/results.json does not exist")
+            return None
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text("utf8"))
+
+
+class BenchmarkTable(Benchmarks):
     """``{benchmark-table} [group]``: measured times of this package beside its peers."""
 
     optional_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        path = Path(self.env.srcdir) / "benchmarks" / "results.json"
-        if not path.is_file():
-            self.warn("benchmarks/results.json does not exist")
+        run = self.measured()
+        if run is None:
             return []
-        self.env.note_dependency(str(path))
-        rows = json.loads(path.read_text("utf8"))["rows"]
+        rows = run["rows"]
         if self.arguments:
-            rows = [row for row in rows if row.get("group") == self.arguments[0]]
+            rows = [row for row in rows if row["group"] == self.arguments[0]]
             if not rows:
                 self.warn(f"benchmarks/results.json has no group {self.arguments[0]!r}")
         peers = [p for p in PEERS if any(p in row["peer_ms"] for row in rows)]
-        body = [
-            [
-                row["name"],
-                self.time(row["peer_ms"].get("numpy")),
-                *(self.time(row["peer_ms"].get(peer)) for peer in peers),
-                f"{row['ratio_to_torch']:.2f}" if row.get("ratio_to_torch") else "–",
-                f"≤ {row['bar']}" if row.get("bar") else "–",
-            ]
-            for row in rows
-        ]
+        body = []
+        for row in rows:
+            times = [milliseconds(row["peer_ms"].get(peer)) for peer in ("numpy", *peers)]
+            ratio, bar = row.get("ratio_to_torch"), row.get("bar")
+            over = ratio is not None and bar is not None and ratio > bar
+            shown_ratio = nodes.inline(
+                "",
+                "–" if ratio is None else f"{ratio:.2f}" + (" (above)" if over else ""),
+                classes=["lepton-over" if over else "lepton-within"],
+            )
+            body.append([row["name"], *times, shown_ratio, "–" if bar is None else f"≤ {bar}"])
         header = ["task", "Lepton", *peers, "Lepton ÷ torch", "bar"]
         return [table(header, body, ("lepton-benchmark",))]
 
-    @staticmethod
-    def time(milliseconds: float | None) -> str:
-        """Milliseconds with three significant digits."""
-        return "–" if milliseconds is None else f"{milliseconds:.3g}"
+
+def milliseconds(value: float | None) -> str:
+    """A time with three significant digits."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-class BenchmarkMachine(Table):
+class BenchmarkMachine(Benchmarks):
     """``{benchmark-machine}``: what the benchmark ran on."""
 
     def run(self) -> list[nodes.Node]:
-        path = Path(self.env.srcdir) / "benchmarks" / "results.json"
-        if not path.is_file():
-            self.warn("benchmarks/results.json does not exist")
+        run = self.measured()
+        if run is None:
             return []
-        self.env.note_dependency(str(path))
-        facts = json.loads(path.read_text("utf8"))["environment"]
-        return [table(["what", "value"], [[str(k), str(v)] for k, v in facts.items()])]
+        rows = []
+        for key, value in run["environment"].items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{k} {v}" for k, v in value.items())
+            if value not in ("", None):
+                rows.append([key.replace("_", " "), str(value)])
+        return [table(["what", "value"], rows)]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
