@@ -88,15 +88,15 @@ def row_gradients(rng, engine, n=6):
 
 @pytest.mark.equation("training-minibatch-unbiased", "training-minibatch-variance")
 def test_batches_with_replacement(engine, prove, rng):
-    """Every one of the 6³ batches of three rows, by the engine's own batch gradient."""
+    """Every one of the 6² batches of two rows, by the engine's own batch gradient."""
     gradient, rows = row_gradients(rng, engine)
     g = rows.mean(axis=0)
     variance = np.sum((rows - g) ** 2, axis=1).mean()
-    drawn = np.array([gradient(b) for b in itertools.product(range(6), repeat=3)])
+    drawn = np.array([gradient(b) for b in itertools.product(range(6), repeat=2)])
     error = np.sum((drawn - g) ** 2, axis=1).mean()
     where = {"oracle": "all batches enumerated", "engine": engine.name}
     prove(g, drawn.mean(axis=0), label="training-minibatch-unbiased", **where)
-    prove(variance / 3, error, label="training-minibatch-variance", **where)
+    prove(variance / 2, error, label="training-minibatch-variance", **where)
 
 
 @pytest.mark.equation("training-minibatch-without")
@@ -129,10 +129,10 @@ def eigen(x, y):
 
 @pytest.mark.equation("training-l2-shrinkage")
 def test_the_penalty_is_a_filter(engine, prove, rng):
-    x, y = regression(rng)
+    x, y = regression(rng, least=0.8)
     h, q, best = eigen(x, y)
     strength = 0.3
-    theta = trained(engine, x, y, 300, lr=1 / (h.max() + strength), l2=strength)
+    theta = trained(engine, x, y, 60, lr=1 / (h.max() + strength), l2=strength)
     prove(
         h / (h + strength) * (q.T @ best), q.T @ theta,
         oracle="descent to the minimum", engine=engine.name,
@@ -162,7 +162,8 @@ def test_steps_are_an_inverse_penalty(engine, prove, rng):
     x, y = regression(rng, d=1)  # one direction: the equivalent penalty reproduces the run
     curvature = float(x[:, 0] @ x[:, 0]) / len(x)
     left = (1 - 0.3 * curvature) ** 10
-    penalised = trained(engine, x, y, 400, lr=0.5, l2=curvature * left / (1 - left))
+    strength = curvature * left / (1 - left)
+    penalised = trained(engine, x, y, 12, lr=0.9 / (curvature + strength), l2=strength)
     prove(penalised, trained(engine, x, y, 10, lr=0.3), oracle="two runs", engine=engine.name)
 
 
@@ -189,12 +190,12 @@ def test_effective_parameters(prove, rng):
 @pytest.mark.equation("training-leave-one-out", "training-cross-validation")
 def test_leave_one_out_has_a_closed_form(engine, prove, rng):
     """cross_validate with k = n, each model trained to its minimum, against one fit."""
-    x, y = regression(rng, n=8, d=2, least=1.0)
+    x, y = regression(rng, n=6, d=1)
     hat = x @ np.linalg.solve(x.T @ x, x.T)
     closed = ((y - hat @ y) / (1 - np.diag(hat)[:, None]))[:, 0] ** 2
     found = cross_validate(
-        lambda r: Linear(2), squared_error, (x, y), lambda: SGD(0.3, momentum=0.3), 120,
-        rng=np.random.default_rng(1), k=8, batch_size=7, progress=False,
+        lambda r: Linear(1), squared_error, (x, y), lambda: SGD(0.5 / np.mean(x**2)), 25,
+        rng=np.random.default_rng(1), k=6, batch_size=5, progress=False,
     )
     where = {"oracle": "n models trained", "engine": engine.name, "tol": 1e-6}
     prove(np.sort(closed), np.sort(found.scores["loss"]), label="training-leave-one-out", **where)
@@ -543,7 +544,7 @@ def test_a_gradient_that_is_not_finite_is_caught_at_its_step(engine, rng):
 
     class Root(Layer):
         def forward(self, x, rng=None):
-            return self.E.sqrt(self.E.relu(x))
+            return self.E.sqrt(x * 0.0)
 
     seeded = np.random.default_rng(0)
     model = Sequential(Dense(2, 4, rng=seeded), Root(), Dense(4, 3, rng=seeded))
