@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lepton_ref.framework.autograd import op
+from lepton_ref.framework.operators.arithmetic import mT
+from lepton_ref.framework.parallel import over_batch
+
+
+def softmax_in_place(scores: np.ndarray, mask: np.ndarray | None) -> None:
+    """Turn each row of ``scores`` into weights; zeros where ``mask`` is False."""
+    if mask is not None:
+        np.copyto(scores, -np.inf, where=~mask)
+    largest = scores.max(axis=-1, keepdims=True)
+    scores -= largest if mask is None else np.where(largest == -np.inf, 0, largest)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores /= total if mask is None else np.where(total == 0, 1, total)
 
 
 @op
@@ -31,26 +46,47 @@ def attention(q, k, v, mask=None):
 
     Source: Vaswani et al. (2017), *Attention Is All You Need*, equation (1).
     """
-    scale = 1 / np.sqrt(q.shape[-1]).astype(q.dtype)
-    weights = (q * scale) @ np.swapaxes(k, -1, -2)  # (..., T, S), softmax follows in place
+    *lead, T, D = q.shape
+    S, E = v.shape[-2:]
+    n = math.prod(lead)
+    q, k, v = q.reshape(n, T, D), k.reshape(n, S, D), v.reshape(n, S, E)
+    scale = q.dtype.type(1 / math.sqrt(D))
+    operations = n * T * S * (D + E)
+    weights, out = np.empty((n, T, S), q.dtype), np.empty((n, T, E), q.dtype)
     if mask is not None:
-        np.copyto(weights, -np.inf, where=~np.broadcast_to(mask, weights.shape))
-    largest = weights.max(axis=-1, keepdims=True)
-    weights -= np.where(largest == -np.inf, 0, largest)
-    np.exp(weights, out=weights)
-    total = weights.sum(axis=-1, keepdims=True)
-    weights /= np.where(total == 0, 1, total)
+        mask = np.broadcast_to(mask, (*lead, T, S)).reshape(n, T, S)
+
+    def forward(part: slice) -> None:
+        scores = np.matmul(q[part] * scale, mT(k[part]), out=weights[part])
+        softmax_in_place(scores, None if mask is None else mask[part])
+        np.matmul(scores, v[part], out=out[part])
+
+    over_batch(forward, n, operations)
 
     def vjp(dys, needs):
-        dy, dp = dys
-        dv = None
-        if dy is not None:
-            dv = np.swapaxes(weights, -1, -2) @ dy
-            through = dy @ np.swapaxes(v, -1, -2)
-            dp = through if dp is None else dp + through
-        ds = weights * dp
-        ds -= weights * ds.sum(axis=-1, keepdims=True)
-        ds *= scale
-        return ds @ k, np.swapaxes(ds, -1, -2) @ q, dv, None
+        dout, dweights = dys
+        dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
 
-    return (weights @ v, weights), vjp
+        def backward(part: slice) -> None:
+            p, dp = weights[part], 0
+            if dout is not None:
+                dy = dout.reshape(out.shape)[part]
+                np.matmul(mT(p), dy, out=dv[part])
+                dp = dy @ mT(v[part])
+            if dweights is not None:
+                dp = dp + dweights.reshape(weights.shape)[part]
+            ds = p * dp
+            ds -= p * ds.sum(axis=-1, keepdims=True)
+            ds *= scale
+            np.matmul(ds, k[part], out=dq[part])
+            np.matmul(mT(ds), q[part], out=dk[part])
+
+        over_batch(backward, n, 2 * operations)
+        return (
+            dq.reshape(*lead, T, D),
+            dk.reshape(*lead, S, D),
+            dv.reshape(*lead, S, E) if dout is not None else None,
+            None,
+        )
+
+    return (out.reshape(*lead, T, E), weights.reshape(*lead, T, S)), vjp

@@ -32,7 +32,7 @@ def input_gradients(x, dz, w_ih, needs_x):
     """
     rows = dz.reshape(-1, dz.shape[-1])  # (T·N, G)
     dx = time_major((rows @ w_ih.T).reshape(x.shape)) if needs_x else None
-    return dx, x.reshape(-1, x.shape[-1]).T @ rows, rows.sum(axis=0)
+    return dx, x.reshape(len(rows), x.shape[-1]).T @ rows, rows.sum(axis=0)
 
 
 def previous_states(first: np.ndarray, states: np.ndarray) -> np.ndarray:
