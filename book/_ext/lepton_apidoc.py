@@ -50,8 +50,9 @@ def escape(text: str) -> str:
 
 
 def cite(match: re.Match[str]) -> str:
-    """``(eqs. a-b, c-d)`` with each label as a role."""
-    return "(eq. " + LABEL.sub(lambda m: f":eqcite:`{m[0]}`", match[1].replace(" and ", ", ")) + ")"
+    """``(eqs. a-b and c-d`` with each label as a role."""
+    start = match.start(1) - match.start(0)
+    return match[0][:start] + LABEL.sub(lambda m: f":eqcite:`{m[0]}`", match[1])
 
 
 def paragraph(lines: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,10 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     for block in doctree.findall(nodes.math_block):
         label = block.get("label")
         if label:
-            kind = "definition" if "definition" in block.get("classes", []) else "claim"
+            classes = block.get("classes", [])
+            kind = "definition" if "definition" in classes else "claim"
+            # the class would catch the style of sphinx-proof's definitions
+            block["classes"] = ["lepton-defines" if c == "definition" else c for c in classes]
             equations_of(app.env)[label] = {
                 "docname": app.env.docname,
                 "kind": kind,
@@ -219,7 +223,7 @@ def code_cell(app: Sphinx, docname: str, equation: dict[str, Any]) -> list[nodes
         name = name.removeprefix("lepton_ref.")
         paragraph = nodes.paragraph()
         paragraph += source_reference(app, docname, name, definition.path, definition.line)
-        paragraph += nodes.Text(f", line {definition.line}")
+        paragraph += nodes.Text(f" line {definition.line}")
         cell.append(paragraph)
     return cell or [nodes.paragraph("", "–")]
 
@@ -284,6 +288,17 @@ def reading_order(env: BuildEnvironment) -> list[str]:
     return order
 
 
+def unwrap(reference: nodes.reference) -> None:
+    """Print ``({eq}`a-b`)`` as (1.3), not as ((1.3)): the number brings its parentheses."""
+    siblings = reference.parent.children
+    at = siblings.index(reference)
+    before = siblings[at - 1].astext() if at else ""
+    after = siblings[at + 1].astext() if at + 1 < len(siblings) else ""
+    number = re.fullmatch(r"\(([\d.]+)\)", reference.astext())
+    if number and before.endswith("(") and after.startswith(")"):
+        reference.children = [nodes.Text(number[1])]
+
+
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put badges and the ledger's tables in their places (event ``doctree-resolved``)."""
     known = equations_of(app.env)
@@ -292,6 +307,8 @@ def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if label in known and block.parent is not None:
             mark = badge(app, docname, label, known[label])
             block.parent.insert(block.parent.index(block) + 1, mark)
+    for reference in list(doctree.findall(nodes.reference)):
+        unwrap(reference)
     for place in list(doctree.findall(LedgerTable)):
         place.replace_self(ledger_nodes(app, docname))
 

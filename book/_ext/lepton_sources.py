@@ -22,8 +22,10 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from sphinx.application import Sphinx
 
-CITATION = re.compile(r"\(eqs?\.\s+([^)]*)\)")
-LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z0-9]+")
+LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+CITATION = re.compile(
+    rf"\(eqs?\.\s+({LABEL.pattern}(?:(?:,\s*|\s+and\s+|,\s+and\s+){LABEL.pattern})*)"
+)
 ANCHOR = re.compile(r'<a id="(L-\d+)" name="[^"]*"(?: href="[^"]*")?></a>')
 FOLDERS = ("lepton_ref", "tests")
 
@@ -76,12 +78,11 @@ def python_files(root: Path) -> list[str]:
 
 
 def cited_labels(text: str) -> Iterator[tuple[int, str]]:
-    """(line number, label) of every ``(eq. label)`` or ``(eqs. one, two)`` in a text."""
+    """(line number, label) of every ``(eq. a-b)`` or ``(eqs. a-b and c-d)`` in a text."""
     for match in CITATION.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         for label in LABEL.findall(match.group(1)):
-            if label != "and":
-                yield line, label
+            yield line, label
 
 
 def citations(root: Path) -> dict[str, list[Definition]]:

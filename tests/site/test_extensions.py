@@ -44,6 +44,8 @@ a = b
 c := d
 ```
 
+It holds ({eq}`page-claim`), see {eq}`page-claim`.
+
 {recorded}`ch/page:score|.2f` and {result}`ch/page:score@full-numpy|.1%`
 """
 INDEX = "# Book\n\n```{toctree}\n:numbered:\n\nbook/ch/page\n```\n\n```{ledger}\n```\n"
@@ -107,6 +109,7 @@ def test_a_proven_page_has_its_badges_and_numbers(project: Path) -> None:
     html = (out / "book/ch/page.html").read_text("utf8")
     assert "lepton-proven" in html and "numpy 3e-10" in html
     assert "lepton-definition" in html
+    assert re.search(r"It holds \(<a[^>]*>1\.1</a>\), see <a[^>]*>\(1\.1\)</a>\.", html)
     assert "0.88" in html and "91.0%" in html
     assert 'href="../../source/tests/test_page.py.html#L-4"' in html
     assert 'href="../../source/lepton_ref/ch/page.py.html#L-1"' in html
@@ -200,7 +203,7 @@ def test_citations_find_the_innermost_definition(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(
         '"""Module (eq. top-level)."""\n\n\nclass A:\n    def f(self):\n'
-        '        """Two (eqs. one-a and one-b)."""\n'
+        '        """Two (eqs. one-a and one-b; Abel, 1826)."""\n'
     )
     found = lepton_sources.citations(tmp_path)
     assert set(found) == {"top-level", "one-a", "one-b"}
