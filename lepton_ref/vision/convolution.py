@@ -13,6 +13,7 @@ for Document Processing*; Dumoulin and Visin (2016), *A guide to convolution ari
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -281,21 +282,33 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     stride = kernel_size if stride is None else stride
     out = output_size(x.shape, kernel_size, stride, padding)
     padded = pad_image(x, padding, -np.inf)
+    y = np.empty((*x.shape[:2], *out), x.dtype)
+    operations = y.size * math.prod(pair(kernel_size))
 
-    y = np.full((*x.shape[:2], *out), -np.inf, x.dtype)
-    for _, _, view in shifted_views(padded, kernel_size, stride, out):
-        np.maximum(y, view, out=y)
+    def forward(part: slice) -> None:
+        y[part] = -np.inf
+        for _, _, view in shifted_views(padded[part], kernel_size, stride, out):
+            np.maximum(y[part], view, out=y[part])
+
+    over_batch(forward, len(x), operations)
 
     def dx(dy):
         dpadded = np.zeros_like(padded)
-        gradients = shifted_views(dpadded, kernel_size, stride, out)
-        left = dy.copy()  # what no entry of the window has claimed yet
-        for (_, _, view), (_, _, target) in zip(
-            shifted_views(padded, kernel_size, stride, out), gradients
-        ):
-            claimed = left * (view == y)
-            target += claimed
-            left -= claimed
+        apart = all(s >= k for s, k in zip(pair(stride), pair(kernel_size)))
+
+        def backward(part: slice) -> None:
+            views = shifted_views(padded[part], kernel_size, stride, out)
+            targets = shifted_views(dpadded[part], kernel_size, stride, out)
+            free = np.ones(y[part].shape, bool)  # windows whose maximum is not yet found
+            for (_, _, view), (_, _, target) in zip(views, targets):
+                found = (view == y[part]) & free
+                free ^= found
+                if apart:
+                    target[...] = dy[part] * found
+                else:
+                    target += dy[part] * found
+
+        over_batch(backward, len(x), 4 * operations)
         return crop_image(dpadded, padding)
 
     return y, (dx,)
@@ -314,17 +327,25 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     out = output_size(x.shape, kernel_size, stride, padding)
     kh, kw = pair(kernel_size)
 
+    padded = pad_image(x, padding)
     y = np.zeros((*x.shape[:2], *out), x.dtype)
-    for _, _, view in shifted_views(pad_image(x, padding), kernel_size, stride, out):
-        y += view
-    y /= kh * kw
+
+    def forward(part: slice) -> None:
+        for _, _, view in shifted_views(padded[part], kernel_size, stride, out):
+            y[part] += view
+        y[part] /= kh * kw
+
+    over_batch(forward, len(x), y.size * kh * kw)
 
     def dx(dy):
-        (H, W), (ph, pw) = x.shape[2:], pair(padding)
-        dpadded = np.zeros((*x.shape[:2], H + 2 * ph, W + 2 * pw), dy.dtype)
+        dpadded = np.zeros_like(padded)
         share = dy / (kh * kw)
-        for _, _, view in shifted_views(dpadded, kernel_size, stride, out):
-            view += share
+
+        def backward(part: slice) -> None:
+            for _, _, view in shifted_views(dpadded[part], kernel_size, stride, out):
+                view += share[part]
+
+        over_batch(backward, len(x), dy.size * kh * kw)
         return crop_image(dpadded, padding)
 
     return y, (dx,)
