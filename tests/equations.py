@@ -12,7 +12,7 @@ YAML_OPTION = re.compile(r"^\s*(?P<key>[\w-]+):\s*(?P<value>.*?)\s*$")
 DOLLARS = re.compile(r"\$\$\s*(?:\((?P<label>[^()\s]+)\))?\s*$")
 RAW_LABEL = re.compile(r"\\label\s*\{([^}]*)\}")
 CITATION = re.compile(r"\(eqs?\.\s+([^)]*)\)")  # (eq. label), (eqs. label, label and label)
-LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+LABEL = re.compile(r"(?<![\w-])[a-z][a-z0-9]*(?:-[a-z0-9]+)+(?![\w-])")
 
 # Directives whose body is not parsed as Markdown: whatever stands in them is no equation.
 VERBATIM = {
@@ -168,7 +168,6 @@ def cited_equations(package: Path) -> dict[str, list[str]]:
         for match in CITATION.finditer(text):
             number = text.count("\n", 0, match.start()) + 1
             for label in LABEL.findall(match[1]):
-                if label != "and":
-                    place = f"{path.relative_to(package.parent)}:{number}"
-                    cited.setdefault(label, []).append(place)
+                place = f"{path.relative_to(package.parent)}:{number}"
+                cited.setdefault(label, []).append(place)
     return cited

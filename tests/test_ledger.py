@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.equations import BookError, duplicates, equations_of_text
+from tests.equations import BookError, cited_equations, duplicates, equations_of_text
 from tests.ledger import Unproven, compare
 
 PAGE = """# Page
@@ -33,8 +33,9 @@ def test_claim(prove):
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester):
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """A small project with a book; returns a function that runs pytest in it."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they cost seconds a session
     pytester.makeini("[pytest]")
 
     def run(test: str, *options: str, page: str = PAGE):
@@ -196,7 +197,7 @@ def test_cases_of_one_test_are_one_proof_with_the_worst_error(project) -> None:
     def test_claim(prove, e):
         prove(np.ones(2), np.ones(2) + e, oracle="closed form", engine="torch")
     """
-    result = project(test, "--ledger-update", "-n", "2")
+    result = project(test, "--ledger-update", "-p", "xdist", "-n", "2")
     assert result.ret == 0  # the records survive pytest-xdist
     written = json.loads((project.path / "book" / "ledger.json").read_text(encoding="utf-8"))
     (proof,) = written["equations"]["page-claim"]["proofs"]
@@ -281,3 +282,19 @@ def test_a_stale_committed_ledger_fails_the_session(project, test, page, message
     else:
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.stdout.fnmatch_lines([f"LEDGER {message}"])
+
+
+# --- what the code cites -----------------------------------------------------------------
+
+
+def test_citations_in_the_sources_are_read(tmp_path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    source = '"""One (eq. page-one) and\n(eqs. page-two, page-x3 and page-four; Name, 1995)."""\n'
+    (package / "module.py").write_text(source, encoding="utf-8")
+    assert cited_equations(package) == {
+        "page-one": ["package/module.py:1"],
+        "page-two": ["package/module.py:2"],
+        "page-x3": ["package/module.py:2"],
+        "page-four": ["package/module.py:2"],
+    }
