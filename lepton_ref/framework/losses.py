@@ -152,7 +152,7 @@ def binary_cross_entropy_with_logits(
     exactly(where, "targets", targets, shape, "the shape of `logits`")
     _not_empty(where, "logits", shape)
     values = E.asnumpy(targets)
-    if values.min() < 0 or values.max() > 1:
+    if not (values.min() >= 0 and values.max() <= 1):  # so that NaN is refused too
         raise ArgumentError(
             where,
             "targets",

@@ -1,10 +1,12 @@
-"""What the tests of layers share: float64 arrays, Jacobians, enumerations."""
+"""What the tests of layers and losses share: float64 arrays, Jacobians, enumerations."""
 
 from __future__ import annotations
 
 import itertools
 
 import numpy as np
+
+from tests.numeric import numerical_gradient
 
 
 def f64(engine, x):
@@ -36,6 +38,12 @@ def gradient_of(engine, layer, x, dy, rng=None):
     params["x"] = engine.parameter(x, dtype="float64")
     _, grads = engine.value_and_grad(loss)(params)
     return engine.asnumpy(grads["x"]), {k: engine.asnumpy(v) for k, v in grads["own"].items()}
+
+
+def gradient(engine, loss, z):
+    """dZ by the engine and by finite differences, in float64."""
+    _, dz = engine.value_and_grad(loss)(engine.parameter(z, dtype="float64"))
+    return engine.asnumpy(dz), numerical_gradient(lambda v: engine.asnumpy(loss(f64(engine, v))), z)
 
 
 class Fixed(np.random.Generator):
