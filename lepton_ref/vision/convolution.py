@@ -18,12 +18,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from lepton_ref.framework.autograd import op
 from lepton_ref.framework.parallel import over_batch
 
-#: Bytes of im2col columns worked on at a time: they stay in the second-level cache.
-_CACHE = 2**20
+#: Bytes of columns and output that are worked on at a time, so that they stay in the cache.
+_CACHE = 2**22
 
 Size = int | tuple[int, int]
 
@@ -94,12 +95,10 @@ def im2col(x: np.ndarray, kernel_size: Size, stride: Size = 1, padding: Size = 0
     (kh, kw), (sh, sw) = pair(kernel_size), pair(stride)
     Ho, Wo = output_size(x.shape, kernel_size, stride, padding)
     padded = pad_image(x, padding)
-    wide = np.empty((N, C, kw, padded.shape[2], Wo), x.dtype)
-    for j in range(kw):
-        wide[:, :, j] = padded[..., _steps(j, sw, Wo)]
-    cols = np.empty((N, C, kh, kw, Ho, Wo), x.dtype)
-    for i in range(kh):
-        cols[:, :, i] = wide[..., _steps(i, sh, Ho), :]
+    n, c, h, v = padded.strides
+    wide = as_strided(padded, (N, C, kw, padded.shape[2], Wo), (n, c, v, h, v * sw)).copy()
+    n, c, j, h, v = wide.strides
+    cols = as_strided(wide, (N, C, kh, kw, Ho, Wo), (n, c, h, j, h * sh, v)).copy()
     return cols.reshape(N, C * kh * kw, Ho * Wo)
 
 
@@ -183,7 +182,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
     kernel = w.reshape(O, C * kh * kw)
     y = np.empty((N, O, Ho * Wo), np.result_type(x, w))
     macs = N * O * Ho * Wo * kernel.shape[1]
-    bytes_each = kernel.shape[1] * Ho * Wo * x.itemsize
+    bytes_each = (kernel.shape[1] + O) * Ho * Wo * x.itemsize
 
     def forward(part: slice) -> None:
         for few in _few_at_a_time(part, bytes_each):
@@ -195,7 +194,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
 
     def vjp(dy, needs):
         dy = dy.reshape(N, O, Ho * Wo)
-        dx = np.empty_like(x)
+        dx, ones = np.empty_like(x), np.ones(Ho * Wo, dy.dtype)
 
         def backward(part: slice) -> tuple[np.ndarray, np.ndarray]:
             dw, db = np.zeros_like(kernel), np.zeros(O, dy.dtype)
@@ -207,7 +206,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
                     cols = im2col(x[few], (kh, kw), stride, padding)
                     dw += (dy[few] @ cols.swapaxes(1, 2)).sum(axis=0)
                 if needs[2]:
-                    db += dy[few].sum(axis=(0, 2))
+                    db += (dy[few] @ ones).sum(axis=0)
             return dw, db
 
         dws, dbs = zip(*over_batch(backward, N, macs * (needs[0] + needs[1])))
