@@ -10,6 +10,7 @@ from lepton_ref.engines.base import Engine
 from lepton_ref.framework import autograd, operators
 from lepton_ref.framework.autograd import Tensor, raw
 from lepton_ref.framework.errors import ArgumentError, EngineError
+from lepton_ref.framework.memory import keep_freed_memory
 from lepton_ref.text.attention import attention as _attention
 from lepton_ref.text.lstm import gru as _gru
 from lepton_ref.text.lstm import lstm as _lstm
@@ -17,6 +18,8 @@ from lepton_ref.text.rnn import rnn as _rnn
 from lepton_ref.vision import convolution
 
 _DEFAULT = {"f": "float32", "i": "int64", "u": "int64", "b": "bool"}
+
+keep_freed_memory()
 
 
 class NumPyEngine(Engine):
