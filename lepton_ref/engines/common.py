@@ -41,8 +41,27 @@ def dtype_of(dtype: Any) -> str | None:
     except TypeError:
         name = None
     if name not in DTYPES:
-        raise ArgumentError("array", "dtype", f"the value {dtype!r}", " or ".join(DTYPES))
+        expected = "float32, float64, int64 or bool"
+        raise ArgumentError("array", "dtype", f"the value {dtype!r}", expected)
     return name
+
+
+def pair(size: Any) -> tuple[int, int]:
+    """One number for both directions, or one for each."""
+    both = (size, size) if isinstance(size, (int, np.integer)) else size
+    return int(both[0]), int(both[1])
+
+
+def slid(shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any) -> tuple[int, ...]:
+    """Height and width after a kernel has slid over an image."""
+    sizes = zip(shape[-2:], kernel, stride, padding)
+    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
+
+
+def enlarged(shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any) -> tuple[int, ...]:
+    """Height and width after a transposed convolution."""
+    sizes = zip(shape[-2:], kernel, stride, padding)
+    return tuple(s * (n - 1) + k - 2 * p for n, k, s, p in sizes)
 
 
 def plain_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
@@ -148,13 +167,6 @@ def check_result(output: Any) -> None:
             "value_and_grad", "function", f"a result of shape {tuple(np.shape(output))}",
             "a scalar (shape ())",
         )  # fmt: skip
-
-
-def second_derivative(argument: str) -> ArgumentError:
-    """Nobody differentiates a gradient here."""
-    return ArgumentError(
-        "value_and_grad", argument, "a history", "plain arrays: no double backward"
-    )
 
 
 def independent() -> ArgumentError:

@@ -198,8 +198,9 @@ def transpose(x: Any, axes: Any = None) -> None:
 
 
 def _joined(operator: str, arrays: Any) -> list[tuple[int, ...]]:
-    if not isinstance(arrays, (list, tuple)) or not arrays:
-        got = f"type {type(arrays).__name__}" if arrays or arrays is None else "no entries"
+    listed = isinstance(arrays, (list, tuple))
+    if not listed or not arrays:
+        got = "no entries" if listed else f"type {type(arrays).__name__}"
         raise ArgumentError(operator, "arrays", got, "a list of at least one array")
     shapes = [shape_of(operator, f"arrays[{i}]", a) for i, a in enumerate(arrays)]
     for i, a in enumerate(arrays):

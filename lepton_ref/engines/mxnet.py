@@ -1,11 +1,10 @@
 """The MXNet engine: MXNet 1.9.1 through ``mx.np`` and ``mx.npx``.
 
-Three things about MXNet shape this module. It imports only while ``numpy.bool`` exists, so
-that name is lent to NumPy for the import and taken back. Its NumPy semantics are a switch of
-the current thread (``npx.set_np``), so each call makes sure that its thread has it; nothing
-else of MXNet's state is touched. And several of its operators are silently wrong outside of
-what is used here: the gradients of ``var`` and ``std``, negative index arrays, arithmetic on
-whole numbers, empty arrays in convolutions and recurrent networks, ties in ``max``.
+Several operators of MXNet are silently wrong, or end the process, outside of what is used
+here: the gradients of ``var`` and ``std``; negative index arrays; arithmetic on whole numbers;
+batches that broadcast in ``matmul``; numbers in ``where``; ties in ``max``; the constant of
+``pad``; empty arrays nearly everywhere. The methods below go round all of that. Arithmetic
+signs (``x + y``) are MXNet's own, so leave empty arrays and whole numbers to the methods.
 
 The GPU path (``device="gpu"``) is written and has not been run on a GPU.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -23,67 +21,13 @@ import numpy as onp
 
 from lepton_ref.engines import common
 from lepton_ref.engines.base import OPERATORS, SERVICES, Engine
+from lepton_ref.engines.common import enlarged, pair, slid
+from lepton_ref.engines.mxnet_library import mx, nothing, numpy_semantics
+from lepton_ref.framework.autograd import differentiating
 from lepton_ref.framework.errors import EngineError
 from lepton_ref.framework.trees import flatten, map_tree, unflatten
 
-
-def _import_mxnet() -> Any:
-    lent = "bool" not in vars(onp)
-    if lent:
-        onp.bool = onp.bool_  # type: ignore[attr-defined]
-    try:
-        with warnings.catch_warnings():  # its use of distutils, nothing of ours
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import mxnet
-    except Exception as error:
-        raise EngineError(
-            f"engine 'mxnet' is installed and cannot be imported beside NumPy {onp.__version__} "
-            f"(it needs NumPy 1.26): {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        if lent:
-            del onp.bool  # type: ignore[attr-defined]
-    return mxnet
-
-
-mx = _import_mxnet()
 np, npx, autograd = mx.np, mx.npx, mx.autograd
-npx.set_np()
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    both = (size, size) if isinstance(size, (int, onp.integer)) else size
-    return int(both[0]), int(both[1])
-
-
-def _sliding(shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any) -> tuple[int, ...]:
-    """Height and width after a kernel has slid over an image."""
-    sizes = zip(shape[-2:], kernel, stride, padding)
-    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
-
-
-def _nothing(shape: tuple[int, ...], *arrays: Any) -> Any:
-    """Zeros that depend on ``arrays``: for empty results and products over empty axes.
-
-    MXNet's fused operators stop or crash on empty arrays. The gradient of this is zero.
-    """
-    y = np.zeros(shape, dtype=arrays[0].dtype, ctx=arrays[0].ctx)
-    for a in arrays:
-        # Of an array with entries, none is read: its sum over nothing.
-        y = y + (a if a.size == 0 else a.reshape(-1)[:0]).sum()
-    return y
-
-
-def _numpy_semantics(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn MXNet's NumPy semantics on in the thread that calls, once."""
-
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not mx.util.is_np_array():
-            npx.set_np()
-        return method(*args, **kwargs)
-
-    return call
 
 
 def _in_every_thread(cls: type[Engine]) -> type[Engine]:
@@ -91,9 +35,9 @@ def _in_every_thread(cls: type[Engine]) -> type[Engine]:
     for name in (*OPERATORS, *SERVICES):
         method = vars(cls)[name]
         if isinstance(method, staticmethod):
-            setattr(cls, name, staticmethod(_numpy_semantics(method.__func__)))
+            setattr(cls, name, staticmethod(numpy_semantics(method.__func__)))
         else:
-            setattr(cls, name, _numpy_semantics(method))
+            setattr(cls, name, numpy_semantics(method))
     return cls
 
 
@@ -174,17 +118,15 @@ class MXNetEngine(Engine):
         would cut the graph there and leave zeros in the gradients below.
         """
 
-        @_numpy_semantics
+        @numpy_semantics
         @functools.wraps(function)
         def run(params: Any, *args: Any, **kwargs: Any) -> Any:
             arrays, structure = flatten(params)
             common.check_parameters(arrays, np.ndarray, "MXNet")
-            if autograd.is_recording():
-                raise common.second_derivative(arrays[0][0] if arrays else "params")
             leaves = [array.detach() for _, array in arrays]
             for leaf in leaves:
                 leaf.attach_grad()
-            with autograd.record():
+            with differentiating(), autograd.record():
                 result = function(unflatten(structure, leaves), *args, **kwargs)
                 output, aux = result if has_aux else (result, None)
                 common.check_result(output)
@@ -206,20 +148,37 @@ class MXNetEngine(Engine):
 
     # Arithmetic -------------------------------------------------------------------------
 
+    def _pairwise(self, function: Callable[..., Any], a: Any, b: Any) -> Any:
+        a, b = self._own(a), self._own(b)
+        arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
+        if any(x.size == 0 for x in arrays):  # MXNet leaves the gradient of `b` unwritten
+            shape = onp.broadcast_shapes(*(x.shape for x in arrays))
+            return nothing(shape, *(x for x in arrays if x.dtype != bool))
+        return function(a, b)
+
     def add(self, a: Any, b: Any) -> Any:
-        return np.add(self._own(a), self._own(b))
+        return self._pairwise(np.add, a, b)
 
     def subtract(self, a: Any, b: Any) -> Any:
-        return np.subtract(self._own(a), self._own(b))
+        return self._pairwise(np.subtract, a, b)
 
     def multiply(self, a: Any, b: Any) -> Any:
-        return np.multiply(self._own(a), self._own(b))
+        return self._pairwise(np.multiply, a, b)
 
     def divide(self, a: Any, b: Any) -> Any:
-        return np.true_divide(self._own(a), self._own(b))
+        return self._pairwise(np.true_divide, a, b)
 
     def matmul(self, a: Any, b: Any) -> Any:
-        return np.matmul(self._own(a), self._own(b))
+        a, b = self._own(a), self._own(b)
+        if a.size == 0 or b.size == 0:
+            batch = onp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            return nothing((*batch, a.shape[-2], b.shape[-1]), a, b)
+        if a.ndim > 2 and b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
+            # Left to broadcast two batches, MXNet computes wrong gradients.
+            batch = onp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            a = np.broadcast_to(a, batch + a.shape[-2:])
+            b = np.broadcast_to(b, batch + b.shape[-2:])
+        return np.matmul(a, b)
 
     def negative(self, x: Any) -> Any:
         return np.negative(self._own(x))
@@ -264,14 +223,26 @@ class MXNetEngine(Engine):
         return np.abs(self._own(x))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
-        return np.where(self._own(condition), self._own(a), self._own(b))
+        return self._where(self._own(condition), self._own(a), self._own(b))
+
+    def _where(self, condition: Any, a: Any, b: Any) -> Any:
+        """``np.where`` without its two faults: numbers spoil the gradient, empty arrays crash."""
+        dtype = a.dtype if isinstance(a, np.ndarray) else b.dtype
+        a, b = (
+            x if isinstance(x, np.ndarray) else np.array(x, dtype=dtype, ctx=self._ctx)
+            for x in (a, b)
+        )
+        shape = onp.broadcast_shapes(condition.shape, a.shape, b.shape)
+        return np.where(condition, a, b) if 0 not in shape else nothing(shape, a, b)
 
     # Reductions -------------------------------------------------------------------------
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         x = self._own(x)
-        y = x.sum(axis=axis, keepdims=keepdims)
-        return _nothing(y.shape, x) if y.size == 0 else y
+        if x.size == 0:  # an empty sum of several entries would stop MXNet, later and elsewhere
+            shape = onp.zeros(x.shape).sum(axis=axis, keepdims=keepdims).shape
+            return nothing(shape, x)
+        return x.sum(axis=axis, keepdims=keepdims)
 
     def mean(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return self._own(x).mean(axis=axis, keepdims=keepdims)
@@ -322,7 +293,10 @@ class MXNetEngine(Engine):
         return np.take(self._own(x), self._own(indices), axis=axis, mode="clip")
 
     def pick(self, x: Any, indices: Any, axis: int = -1) -> Any:
-        return npx.pick(self._own(x), self._own(indices), axis=axis, mode="clip")
+        x, indices = self._own(x), self._own(indices)
+        if x.ndim == 1:  # npx.pick wants a row of indices
+            return npx.pick(x.reshape(1, -1), indices.reshape(1), mode="clip").reshape(())
+        return npx.pick(x, indices, axis=axis, mode="clip")
 
     # Probability ------------------------------------------------------------------------
 
@@ -334,7 +308,7 @@ class MXNetEngine(Engine):
 
     def cross_entropy(self, logits: Any, labels: Any, mask: Any = None) -> Any:
         logits, labels = self._own(logits), self._own(labels)
-        nll = -npx.pick(npx.log_softmax(logits, axis=-1), labels, axis=-1, mode="clip")
+        nll = -self.pick(npx.log_softmax(logits, axis=-1), labels)
         if mask is None:
             return nll.mean()
         weight = self._own(mask).detach().astype(logits.dtype)
@@ -344,6 +318,8 @@ class MXNetEngine(Engine):
 
     def layer_norm(self, x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Any:
         x, gamma, beta = (self._own(a) for a in (x, gamma, beta))
+        if x.size == 0:
+            return nothing(x.shape, x, gamma, beta)
         return npx.layer_norm(x, gamma, beta, axis=-1, eps=eps)
 
     def batch_norm(
@@ -354,7 +330,7 @@ class MXNetEngine(Engine):
         if given:
             mean, var = mean.detach(), var.detach()
             if x.size == 0:
-                return _nothing(x.shape, x, gamma, beta), mean, var
+                return nothing(x.shape, x, gamma, beta), mean, var
         else:
             with autograd.pause():  # np.var has no gradient, and none is wanted here
                 per_channel = (1, -1) + (1,) * (x.ndim - 2)
@@ -372,8 +348,8 @@ class MXNetEngine(Engine):
 
     def conv2d(self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0) -> Any:
         x, w, b = self._own(x), self._own(w), self._own(b)
-        stride, padding = _pair(stride), _pair(padding)
-        size = _sliding(x.shape, w.shape[2:], stride, padding)
+        stride, padding = pair(stride), pair(padding)
+        size = slid(x.shape, w.shape[2:], stride, padding)
         if x.size == 0 or w.size == 0:
             return self._biased((x.shape[0], w.shape[0], *size), b, x, w)
         return npx.convolution(
@@ -385,10 +361,9 @@ class MXNetEngine(Engine):
         self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0
     ) -> Any:
         x, w, b = self._own(x), self._own(w), self._own(b)
-        stride, padding = _pair(stride), _pair(padding)
+        stride, padding = pair(stride), pair(padding)
         if x.size == 0 or w.size == 0:
-            sizes = zip(x.shape[2:], w.shape[2:], stride, padding)
-            size = tuple(s * (n - 1) + k - 2 * p for n, k, s, p in sizes)
+            size = enlarged(x.shape, w.shape[2:], stride, padding)
             return self._biased((x.shape[0], w.shape[1], *size), b, x, w)
         return npx.deconvolution(
             x, w, b, kernel=w.shape[2:], stride=stride, pad=padding, num_filter=w.shape[1],
@@ -398,14 +373,15 @@ class MXNetEngine(Engine):
     @staticmethod
     def _biased(shape: tuple[int, ...], b: Any, *arrays: Any) -> Any:
         """A convolution over nothing: the bias alone."""
-        y = _nothing(shape, *arrays)
-        return y if b is None else y + b.reshape((-1, 1, 1))
+        if b is None or 0 in shape:
+            return nothing(shape, *arrays, *(() if b is None else (b,)))
+        return nothing(shape, *arrays) + b.reshape((-1, 1, 1))
 
     def _pool(self, kind: str, x: Any, kernel_size: Any, stride: Any, padding: Any) -> Any:
-        x, kernel, padding = self._own(x), _pair(kernel_size), _pair(padding)
-        stride = kernel if stride is None else _pair(stride)
+        x, kernel, padding = self._own(x), pair(kernel_size), pair(padding)
+        stride = kernel if stride is None else pair(stride)
         if x.size == 0:
-            return _nothing((*x.shape[:2], *_sliding(x.shape, kernel, stride, padding)), x)
+            return nothing((*x.shape[:2], *slid(x.shape, kernel, stride, padding)), x)
         return npx.pooling(
             x, kernel=kernel, stride=stride, pad=padding, pool_type=kind, count_include_pad=True
         )
@@ -426,10 +402,10 @@ class MXNetEngine(Engine):
         b_hh = np.zeros_like(b_ih) if b_hh is None else b_hh
         if batch == 0 or hidden == 0:  # a division by zero inside npx.rnn ends the process
             every = (x, *states, w_ih, w_hh, b_ih, b_hh)
-            ends = [_nothing((batch, hidden), *every) for _ in states]
-            return _nothing((batch, steps, hidden), *every), *ends
+            ends = [nothing((batch, hidden), *every) for _ in states]
+            return nothing((batch, steps, hidden), *every), *ends
         if size == 0:
-            x, w_ih = _nothing((batch, steps, 1), x), _nothing((1, w_ih.shape[1]), w_ih)
+            x, w_ih = nothing((batch, steps, 1), x), nothing((1, w_ih.shape[1]), w_ih)
         flat = [w_ih.T.reshape(-1), w_hh.T.reshape(-1), b_ih, b_hh]
         cell = {"state_cell": states[1].reshape(1, batch, hidden)} if len(states) > 1 else {}
         y, *last = npx.rnn(
@@ -457,5 +433,5 @@ class MXNetEngine(Engine):
         else:
             mask = np.broadcast_to(self._own(mask), scores.shape)
             least = float(onp.finfo(scores.dtype).min)
-            weights = npx.softmax(np.where(mask, scores, least), axis=-1) * mask
+            weights = npx.softmax(self._where(mask, scores, least), axis=-1) * mask
         return np.matmul(weights, v), weights

@@ -19,15 +19,12 @@ import torch.nn.functional as F
 
 from lepton_ref.engines import common
 from lepton_ref.engines.base import Engine
+from lepton_ref.engines.common import enlarged, pair
+from lepton_ref.framework.autograd import differentiating
 from lepton_ref.framework.errors import EngineError
 from lepton_ref.framework.trees import flatten, map_tree, unflatten
 
 _DTYPES = {name: getattr(torch, name) for name in common.DTYPES}
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    both = (size, size) if isinstance(size, (int, np.integer)) else size
-    return int(both[0]), int(both[1])
 
 
 def _axes(x: Any, axis: Any) -> tuple[int, ...]:
@@ -108,11 +105,8 @@ class TorchEngine(Engine):
         def run(params: Any, *args: Any, **kwargs: Any) -> Any:
             arrays, structure = flatten(params)
             common.check_parameters(arrays, torch.Tensor, "PyTorch")
-            for path, array in arrays:
-                if array.requires_grad:
-                    raise common.second_derivative(path)
             leaves = [array.detach().requires_grad_() for _, array in arrays]
-            with torch.enable_grad():
+            with differentiating(), torch.enable_grad():
                 result = function(unflatten(structure, leaves), *args, **kwargs)
             output, aux = result if has_aux else (result, None)
             common.check_result(output)
@@ -288,21 +282,31 @@ class TorchEngine(Engine):
 
     def conv2d(self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0) -> Any:
         x, w, b = self._own(x), self._own(w), self._own(b)
-        return F.conv2d(x, w, b, _pair(stride), _pair(padding))
+        y = F.conv2d(x, w, b, pair(stride), pair(padding))
+        return y if x.shape[1] else self._biased((*y.shape[:1], w.shape[0], *y.shape[2:]), b, x, w)
+
+    @staticmethod
+    def _biased(shape: Any, b: Any, x: Any, w: Any) -> Any:
+        """A convolution over no channels, which torch gets wrong: the bias alone."""
+        y = x.new_zeros(shape) + x.sum() + w.sum()
+        return y if b is None else y + b[:, None, None]
 
     def conv_transpose2d(
         self, x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0
     ) -> Any:
         x, w, b = self._own(x), self._own(w), self._own(b)
-        return F.conv_transpose2d(x, w, b, _pair(stride), _pair(padding))
+        if not x.shape[1]:
+            size = enlarged(x.shape, w.shape[2:], pair(stride), pair(padding))
+            return self._biased((x.shape[0], w.shape[1], *size), b, x, w)
+        return F.conv_transpose2d(x, w, b, pair(stride), pair(padding))
 
     def max_pool2d(self, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
         stride = kernel_size if stride is None else stride
-        return F.max_pool2d(self._own(x), _pair(kernel_size), _pair(stride), _pair(padding))
+        return F.max_pool2d(self._own(x), pair(kernel_size), pair(stride), pair(padding))
 
     def avg_pool2d(self, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
         stride = kernel_size if stride is None else stride
-        return F.avg_pool2d(self._own(x), _pair(kernel_size), _pair(stride), _pair(padding))
+        return F.avg_pool2d(self._own(x), pair(kernel_size), pair(stride), pair(padding))
 
     # Sequences --------------------------------------------------------------------------
 

@@ -119,15 +119,16 @@ def op(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
             args, kwargs = bound.args, bound.kwargs
         parents = [(i, a) for i, a in enumerate(args) if type(a) is Tensor]
         try:
-            if not parents:
-                return function(*args, **kwargs)[0]
-            value, vjp = function(*[raw(a) for a in args], **kwargs)
+            plain = [raw(a) for a in args] if parents else args
+            value, vjp = function(*plain, **kwargs)
         except ArgumentError:
             raise
         except (ValueError, IndexError, TypeError) as error:
             shapes = ", ".join(str(np.shape(raw(a))) for a in args if hasattr(a, "shape"))
             raise ArgumentError(name, "arguments", f"shapes {shapes}", str(error)) from error
-        if getattr(_mode, "paused", False):
+        if type(value) is np.float64 and not any(_is_float64(a) for a in plain):
+            value = np.float32(value)  # NumPy 1 widens a float32 scalar beside a Python number
+        if not parents or getattr(_mode, "paused", False):
             return value
         if type(value) is tuple:
             node = Node(name, parents, vjp, arity, len(value))
@@ -136,6 +137,10 @@ def op(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
 
     OPERATORS[name] = call
     return call
+
+
+def _is_float64(x: Any) -> bool:
+    return getattr(x, "dtype", None) == np.float64
 
 
 def unbroadcast(dy: np.ndarray, like: Any) -> np.ndarray:
@@ -160,6 +165,27 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _mode.paused = before
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """The forward pass of :func:`value_and_grad`, on every engine; one inside another is refused.
+
+    Raises
+    ------
+    ArgumentError
+        When this thread is in a forward pass already: the tapes would run into each other.
+    """
+    if getattr(_mode, "differentiating", False):
+        raise ArgumentError(
+            "value_and_grad", "function", "another value_and_grad inside",
+            "one at a time: no double backward",
+        )  # fmt: skip
+    _mode.differentiating = True
+    try:
+        yield
+    finally:
+        _mode.differentiating = False
 
 
 def stop_gradient(x: Any) -> Any:
@@ -237,6 +263,17 @@ def _send(node: Node, dy: Any) -> Iterator[tuple[Tensor, Any]]:
             yield parent, gradients[i]
 
 
+def _leaf(path: str, array: Any) -> Tensor:
+    if type(array) is Tensor:
+        raise ArgumentError("value_and_grad", path, "a history", "plain arrays: no double backward")
+    if not isinstance(array, (np.ndarray, np.floating)) or array.dtype.kind != "f":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise ArgumentError(
+            "value_and_grad", path, f"dtype {kind}", "a float32 or float64 NumPy array"
+        )
+    return Tensor(array, Node("parameter", [], None))
+
+
 def value_and_grad(function: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
     """Turn ``function(params, *args) -> scalar`` into one that also returns dL/dparams.
 
@@ -264,18 +301,9 @@ def value_and_grad(function: Callable[..., Any], has_aux: bool = False) -> Calla
     @functools.wraps(function)
     def run(params: Any, *args: Any, **kwargs: Any) -> Any:
         arrays, structure = flatten(params)
-        for path, array in arrays:
-            if type(array) is Tensor:
-                raise ArgumentError(
-                    "value_and_grad", path, "a history", "plain arrays: no double backward"
-                )
-            if not isinstance(array, (np.ndarray, np.floating)) or array.dtype.kind != "f":
-                kind = getattr(array, "dtype", type(array).__name__)
-                raise ArgumentError(
-                    "value_and_grad", path, f"dtype {kind}", "a float32 or float64 NumPy array"
-                )
-        leaves = [Tensor(array, Node("parameter", [], None)) for _, array in arrays]
-        result = function(unflatten(structure, leaves), *args, **kwargs)
+        with differentiating():
+            leaves = [_leaf(path, array) for path, array in arrays]
+            result = function(unflatten(structure, leaves), *args, **kwargs)
         output, aux = result if has_aux else (result, None)
         if np.shape(raw(output)) != ():
             raise ArgumentError(

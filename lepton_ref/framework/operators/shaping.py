@@ -16,7 +16,7 @@ def reshape(x, shape):
 @op
 def transpose(x, axes=None):
     """Permute the axes (reverse them when ``axes`` is None); dX undoes the permutation."""
-    inverse = None if axes is None else np.argsort(axes)
+    inverse = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return np.transpose(x, axes), (lambda dy: np.transpose(dy, inverse),)
 
 
