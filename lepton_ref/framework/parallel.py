@@ -12,42 +12,59 @@ import ctypes
 import functools
 import importlib
 import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 #: Work below this many elementary operations is done at once: threads would cost more.
 WORTHWHILE = 2**20
 
+_CUTS_NARROW_PRODUCTS_WELL = (0, 3, 29)
+
 _pool: ThreadPoolExecutor | None = None
 _busy = threading.Lock()
 
 
+class _Blas(NamedTuple):
+    """What can be asked of NumPy's BLAS and told to it."""
+
+    get: Callable[[], int]
+    tell: Callable[[int], None]
+    version: tuple[int, ...]
+
+
 @functools.cache
-def _blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """How to ask and tell NumPy's BLAS its number of threads; None when it cannot be told."""
+def _blas() -> _Blas | None:
+    """NumPy's BLAS, when it is an OpenBLAS that can be told its number of threads."""
     for module in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
         try:
             library = ctypes.CDLL(importlib.import_module(module).__file__ or "")
         except (ImportError, OSError):
             continue
         for pattern in ("scipy_openblas_{}64_", "openblas_{}64_", "openblas_{}"):
-            get = getattr(library, pattern.format("get_num_threads"), None)
-            tell = getattr(library, pattern.format("set_num_threads"), None)
-            if get is not None and tell is not None:
-                get.argtypes, get.restype = [], ctypes.c_int
-                tell.argtypes, tell.restype = [ctypes.c_int], None
-                return get, tell
+            names = (
+                pattern.format(n) for n in ("get_num_threads", "set_num_threads", "get_config")
+            )
+            get, tell, config = (getattr(library, name, None) for name in names)
+            if get is None or tell is None or config is None:
+                continue
+            get.argtypes, get.restype = [], ctypes.c_int
+            tell.argtypes, tell.restype = [ctypes.c_int], None
+            config.argtypes, config.restype = [], ctypes.c_char_p
+            numbers = re.search(rb"OpenBLAS (\d+)\.(\d+)\.(\d+)", config())
+            return _Blas(get, tell, tuple(map(int, numbers.groups())) if numbers else ())
     return None
 
 
 def threads() -> int:
     """How many threads :func:`over_batch` uses: as many as BLAS may, one if that is unknown."""
     blas = _blas()
-    return blas[0]() if blas else 1
+    return blas.get() if blas else 1
 
 
 def over_batch(work: Callable[[slice], T], n: int, operations: float) -> list[T]:
@@ -84,8 +101,8 @@ def _side_by_side(work: Callable[[slice], T], slices: list[slice]) -> list[T]:
     assert blas is not None
     if _pool is None or _pool._max_workers < len(slices) - 1:
         _pool = ThreadPoolExecutor(len(slices) - 1, "lepton")
-    before, tell = blas[0](), blas[1]
-    tell(1)
+    before = blas.get()
+    blas.tell(1)
     try:
         others = [_pool.submit(work, s) for s in slices[1:]]
         try:
@@ -94,7 +111,26 @@ def _side_by_side(work: Callable[[slice], T], slices: list[slice]) -> list[T]:
             wait(others)
         return [first, *(future.result() for future in others)]
     finally:
-        tell(before)
+        blas.tell(before)
+
+
+@contextmanager
+def narrow_products() -> Iterator[None]:
+    """For a loop over products with few columns, as in the time steps of a recurrent network.
+
+    OpenBLAS before 0.3.29 cuts them badly for its threads (on two cores a product of
+    (512, 256) with (256, 64) takes up to 1.5 times as long as on one): there, one thread.
+    """
+    blas = _blas()
+    if blas is None or blas.version >= _CUTS_NARROW_PRODUCTS_WELL:
+        yield
+        return
+    before = blas.get()
+    blas.tell(1)
+    try:
+        yield
+    finally:
+        blas.tell(before)
 
 
 def _after_fork() -> None:

@@ -5,59 +5,75 @@ from __future__ import annotations
 import numpy as np
 
 from lepton_ref.framework.autograd import op
+from lepton_ref.framework.parallel import narrow_products
 from lepton_ref.text.rnn import input_gradients, previous_states, time_major
 
 
 @op
 def _lstm(x, h, c, w_ih, w_hh, b):
-    H = h.shape[-1]
-    first_h, first_c = h, c
-    # σ(z) = ½ tanh(½ z) + ½: scaled like this, one tanh serves all four gates.
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], x.dtype), H)
-    shift = np.repeat(np.array([0.5, 0.5, 0, 0.5], x.dtype), H)
+    # Inside, examples are columns: Z_t = Wᵀ [x_t; h_(t-1); 1], and a gate is a block of rows,
+    # which lies in one piece in memory. The bias is the weight of the constant 1.
+    (N, T, C), H = x.shape, h.shape[-1]
+    weights = np.concatenate([w_ih, w_hh, b[None]])  # (C + H + 1, 4H)
+    inputs = np.ones((T + 1, C + H + 1, N), x.dtype)
+    inputs[:T, :C] = x.transpose(1, 2, 0)
+    inputs[0, C:-1] = h.T
+    hidden = inputs[1:, C:-1]  # (T, H, N): h_1 ... h_T
+    cells = np.empty((T + 1, H, N), x.dtype)
+    cells[0] = c.T
+    gates = np.empty((T, 4 * H, N), x.dtype)
+    squashed = np.empty((T, H, N), x.dtype)  # tanh(c_t)
 
-    steps = time_major(x)  # (T, N, C)
-    gates = steps @ w_ih + b  # (T, N, 4H): Z, overwritten by (i, f, g, o)
-    cells = np.empty((*gates.shape[:2], H), gates.dtype)
-    squashed = np.empty_like(cells)  # tanh(c_t)
-    hidden = np.empty_like(cells)
-    for t, z in enumerate(gates):
-        z += h @ w_hh
-        z *= scale
-        np.tanh(z, out=z)
-        z *= scale
-        z += shift
-        i, f, g, o = (z[:, k * H : (k + 1) * H] for k in range(4))
-        np.multiply(f, c, out=cells[t])
-        cells[t] += i * g
-        np.tanh(cells[t], out=squashed[t])
-        np.multiply(o, squashed[t], out=hidden[t])
-        h, c = hidden[t], cells[t]
+    # σ(z) = ½ tanh(½ z) + ½: one tanh serves all gates when i, f and o are halved before.
+    halved = weights * np.repeat(np.array([0.5, 0.5, 1, 0.5], x.dtype), H)
+    with narrow_products():
+        for t in range(T):
+            z = np.matmul(halved.T, inputs[t], out=gates[t])
+            np.tanh(z, out=z)
+            for sigmoid in (z[: 2 * H], z[3 * H :]):
+                sigmoid *= 0.5
+                sigmoid += 0.5
+            i, f, g, o = z.reshape(4, H, N)
+            np.multiply(f, cells[t], out=cells[t + 1])
+            cells[t + 1] += i * g
+            np.tanh(cells[t + 1], out=squashed[t])
+            np.multiply(o, squashed[t], out=hidden[t])
 
     def vjp(dys, needs):
         dy, dh, dc = dys
-        dhidden = np.zeros_like(hidden) if dy is None else time_major(dy)
-        dh = 0 if dh is None else dh
-        dc = 0 if dc is None else dc
+        dhidden = np.zeros(hidden.shape, x.dtype)
+        if dy is not None:
+            dhidden[...] = dy.transpose(1, 2, 0)
+        dh = 0 if dh is None else dh.T
+        dc = 0 if dc is None else dc.T
         dz = np.empty_like(gates)
-        for t in reversed(range(len(gates))):
-            i, f, g, o = (gates[t, :, k * H : (k + 1) * H] for k in range(4))
-            di, df, dg, do = (dz[t, :, k * H : (k + 1) * H] for k in range(4))
-            s = squashed[t]
-            before = cells[t - 1] if t else first_c
-            dh = dhidden[t] + dh
-            dc = dc + dh * o * (1 - s * s)
-            di[...] = dc * g * i * (1 - i)
-            df[...] = dc * before * f * (1 - f)
-            dg[...] = dc * i * (1 - g * g)
-            do[...] = dh * s * o * (1 - o)
-            dh = dz[t] @ w_hh.T
-            dc = dc * f
-        dx, dw_ih, db = input_gradients(steps, dz, w_ih, needs[0])
-        dw_hh = previous_states(first_h, hidden).T @ dz.reshape(-1, 4 * H)
-        return dx, dh, dc, dw_ih, dw_hh, db
+        wanted = weights[0 if needs[0] else C : C + H]  # the rows that reach x and h
+        dinputs = np.empty((T, len(wanted), N), x.dtype)
+        with narrow_products():
+            for t in reversed(range(T)):
+                i, f, g, o = gates[t].reshape(4, H, N)
+                di, df, dg, do = dz[t].reshape(4, H, N)
+                s = squashed[t]
+                dh = dhidden[t] + dh
+                dc = dc + dh * o * (1 - s * s)
+                di[...] = dc * g * i * (1 - i)
+                df[...] = dc * cells[t] * f * (1 - f)
+                dg[...] = dc * i * (1 - g * g)
+                do[...] = dh * s * o * (1 - o)
+                dh = np.matmul(wanted, dz[t], out=dinputs[t])[-H:]
+                dc = dc * f
+        dw = side_by_side(inputs[:T]) @ side_by_side(dz).T  # (C + H + 1, 4H)
+        dx = dinputs[:, :C].transpose(2, 0, 1) if needs[0] else None
+        return dx, dh.T, dc.T, dw[:C], dw[C:-1], dw[-1]
 
-    return (time_major(hidden), h.copy(), c.copy()), vjp
+    outputs = np.ascontiguousarray(hidden.transpose(2, 0, 1))
+    return (outputs, hidden[-1].T.copy(), cells[-1].T.copy()), vjp
+
+
+def side_by_side(steps: np.ndarray) -> np.ndarray:
+    """(T, F, N) to (F, T·N): the columns of all time steps in one matrix."""
+    T, F, N = steps.shape
+    return steps.swapaxes(0, 1).reshape(F, T * N)
 
 
 def lstm(x, state, w_ih, w_hh, b):

@@ -64,7 +64,7 @@ def test_blas_has_one_thread_inside_and_as_many_as_before_after(three_threads):
     blas = parallel._blas()
     if blas is None:
         pytest.skip("this BLAS cannot be asked for its threads")
-    get, tell = blas
+    get, tell, _ = blas
     before = get()
     tell(2)
     try:
@@ -72,6 +72,25 @@ def test_blas_has_one_thread_inside_and_as_many_as_before_after(three_threads):
         assert get() == 2
     finally:
         tell(before)
+
+
+@pytest.mark.parametrize("version, inside", [((0, 3, 27), 1), ((0, 3, 29), 2), ((), 1)])
+def test_narrow_products_run_on_one_thread_where_blas_cuts_them_badly(version, inside, monkeypatch):
+    told = [2]
+    blas = parallel._Blas(lambda: told[-1], told.append, version)
+    monkeypatch.setattr(parallel, "_blas", lambda: blas)
+    with parallel.narrow_products():
+        assert told[-1] == inside
+    assert told[-1] == 2
+    with pytest.raises(ValueError), parallel.narrow_products():
+        raise ValueError
+    assert told[-1] == 2
+
+
+def test_narrow_products_without_a_blas_that_can_be_told(monkeypatch):
+    monkeypatch.setattr(parallel, "_blas", lambda: None)
+    with parallel.narrow_products():
+        assert parallel.threads() == 1
 
 
 def test_without_a_blas_that_can_be_told_there_is_one_thread(monkeypatch):
