@@ -132,6 +132,7 @@ class Visit:
         self.context = browser.new_context(  # type: ignore[attr-defined]
             viewport={"width": width, "height": height}, color_scheme=scheme
         )
+        self.context.set_default_timeout(120_000)  # other tests may keep the machine busy
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.errors: list[str] = []
