@@ -46,6 +46,12 @@ def records(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     return found
 
 
+def code_digest(notebook: nbformat.NotebookNode) -> str:
+    """SHA-256 of what a notebook does: its code cells, whatever it shows or says."""
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\n# %%\n".join(code).encode()).hexdigest()
+
+
 def environment() -> dict[str, str]:
     """Versions and machine, without anything that names it."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
@@ -79,7 +85,7 @@ def run(page: str, root: Path = ROOT, **parameters: Any) -> dict[str, Any]:
         "parameters": parameters,
         "records": records(done),
         "seconds": round(seconds, 1),
-        "notebook": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "code_sha256": code_digest(nbformat.read(source, 4)),
         "environment": environment(),
     }
 
@@ -103,6 +109,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--profile", default="full", choices=("quick", "full"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "TEXT"), dest="more",
+        help="a further parameter of the notebook, as text",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     known = pages(root)
     if unknown := sorted(set(given.pages) - set(known)):
@@ -120,6 +130,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
                     device=given.device,
                     profile=given.profile,
                     seed=given.seed,
+                    **dict(given.more),
                 )
             except Exception as error:  # one page that fails must not lose the others' hours
                 print(f"  failed: {error}", file=sys.stderr)

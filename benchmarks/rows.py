@@ -18,12 +18,16 @@ Arrays = dict[str, np.ndarray]
 #: what the last step computed, in the layout of the NumPy engine.
 Build = Callable[[Arrays], tuple[Callable[[], Any], Callable[[], Arrays]]]
 
-#: The library under test; everything is compared with its results.
+#: The library under test, on a current NumPy; everything is compared with its results.
 OURS = "numpy"
+#: The same on the NumPy that MXNet needs, whose matrix products are older.
+OURS_BESIDE_MXNET = "numpy 1.26"
 
-#: Peers that need an older NumPy than ours and so an environment of their own.
+#: Peers that need a yet older NumPy.
 OLD_PEERS = ("chainer", "numpy-ml")
-PEERS = (OURS, "torch", "mxnet", "autograd", *OLD_PEERS)
+#: Other libraries that compute with NumPy.
+NUMPY_PEERS = ("autograd", *OLD_PEERS)
+PEERS = (OURS, OURS_BESIDE_MXNET, "torch", "mxnet", *NUMPY_PEERS)
 
 MODULES = (
     "benchmarks.vision.bench_convolution",
@@ -44,6 +48,10 @@ class Row:
     inputs: Callable[[np.random.Generator], Arrays]
     note: str = ""
     peers: dict[str, Build] = field(default_factory=dict)
+
+    def builder(self, peer: str) -> Build | None:
+        """How ``peer`` does this task; None when it does not."""
+        return self.peers.get(OURS if peer == OURS_BESIDE_MXNET else peer)
 
     def peer(self, name: str) -> Callable[[Build], Build]:
         """Decorator: how the library ``name`` does this task."""

@@ -5,8 +5,10 @@ another on one row, and there are at least seven rounds; the shortest time of ea
 that a passing disturbance of the machine hits no one. Before that, every library's results
 are compared with ours: a peer that computes something else is refused, not timed.
 
-Chainer and numpy-ml need an older NumPy; they run in ``build/bench-peers``, which is made on
-first use. A peer that cannot be had is left out and the table says so.
+Our engine runs on a current NumPy, as it does for whoever installs it without MXNet; its times
+on the NumPy that MXNet needs stand beside. Chainer and numpy-ml need a yet older one. The
+environments for this are made in ``build/`` on first use. A peer that cannot be had is left
+out and the table says so.
 """
 
 from __future__ import annotations
@@ -24,11 +26,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import OLD_PEERS, OURS, PEERS, Row, all_rows
+from benchmarks.rows import (
+    NUMPY_PEERS,
+    OLD_PEERS,
+    OURS,
+    OURS_BESIDE_MXNET,
+    PEERS,
+    Row,
+    all_rows,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
-OLD = ROOT / "build" / "bench-peers"
+NEW, NEW_PACKAGES = "bench-numpy", ("numpy==2.4.6", "threadpoolctl==3.8.0")
+OLD = "bench-peers"
 OLD_PACKAGES = ("numpy==1.23.5", "scipy==1.15.3", "chainer==7.8.1", "numpy-ml==0.1.2")
 TOLERANCE = 2e-4  # of the largest entry: float32, sums in another order
 SLOW = 1000.0  # ms; a library this slow is called in three rounds only
@@ -67,28 +78,32 @@ class Worker:
         self.process.wait(timeout=60)
 
 
-def old_python() -> str | None:
-    """The Python of the environment with an older NumPy, made when it is not there."""
-    python = OLD / "bin" / "python"
-    if not (OLD / ".ready").exists():
-        print(f"==> {OLD.relative_to(ROOT)}: an environment for {' and '.join(OLD_PEERS)}")
+def environment_with(name: str, packages: tuple[str, ...]) -> str | None:
+    """The Python of an environment under ``build/``, made when it is not there."""
+    folder = ROOT / "build" / name
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.exists() or ready.read_text() != " ".join(packages):
+        print(f"==> {folder.relative_to(ROOT)}: {' '.join(packages)}", flush=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(OLD)], check=True)
-            subprocess.run(
-                [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
-                 "setuptools<60", "wheel"],
-                check=True,
-            )  # fmt: skip
-            subprocess.run(
-                [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
-                 *OLD_PACKAGES],
-                check=True,
-            )  # fmt: skip
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+            if name == OLD:  # chainer's setup script
+                subprocess.run([*install, "setuptools<60", "wheel"], check=True)
+            subprocess.run([*install, *packages], check=True)
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"    not to be had here: {error}")
             return None
-        (OLD / ".ready").touch()
+        ready.write_text(" ".join(packages))
     return str(python)
+
+
+def python_of(peer: str) -> str | None:
+    """The Python that runs this peer; None when it cannot be had."""
+    if peer == OURS:
+        return environment_with(NEW, NEW_PACKAGES) or sys.executable
+    if peer in OLD_PEERS:
+        return environment_with(OLD, OLD_PACKAGES)
+    return sys.executable
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -105,9 +120,8 @@ def start(peers: list[str], threads: int) -> tuple[dict[str, Worker], dict[str, 
     """The workers that came up, and why the others did not."""
     workers: dict[str, Worker] = {}
     absent: dict[str, str] = {}
-    old = old_python() if any(p in OLD_PEERS for p in peers) else None
     for peer in peers:
-        python = old if peer in OLD_PEERS else sys.executable
+        python = python_of(peer)
         if python is None:
             absent[peer] = "its environment could not be made"
             continue
@@ -139,7 +153,7 @@ def prepare(
     """Peers that do this row and compute what we compute; and why the others do not."""
     able, refused = [], {}
     for peer, worker in workers.items():
-        if peer not in row.peers:
+        if row.builder(peer) is None:
             refused[peer] = "does not do this"
             continue
         path = folder / f"{index}-{peer}.npz"
@@ -185,9 +199,11 @@ def figures(ms: dict[str, float], bar: float | None) -> dict[str, Any]:
     """The ratios of a row, and whether it stands below its bar."""
     ours = ms[OURS]
     ratio = ours / ms["torch"] if "torch" in ms else None
-    others = {p: t / ours for p, t in ms.items() if p in ("autograd", *OLD_PEERS)}
+    older = ms[OURS_BESIDE_MXNET] / ms["torch"] if {OURS_BESIDE_MXNET, "torch"} <= set(ms) else None
+    others = {p: t / ours for p, t in ms.items() if p in NUMPY_PEERS}
     return {
         "ratio_to_torch": None if ratio is None else round(ratio, 2),
+        "ratio_to_torch_numpy_1.26": None if older is None else round(older, 2),
         "bar": bar,
         "within_bar": None if ratio is None or bar is None else ratio <= bar,
         "times_faster_than": {p: round(t, 1) for p, t in others.items()},
@@ -197,7 +213,8 @@ def figures(ms: dict[str, float], bar: float | None) -> dict[str, Any]:
 def show(row: dict[str, Any]) -> None:
     ratio, bar = row["ratio_to_torch"], row["bar"]
     times = " · ".join(f"{p} {t:.2f}" for p, t in row["peer_ms"].items())
-    verdict = "" if ratio is None else f"  ratio {ratio:.2f} (bar {bar})"
+    older = row["ratio_to_torch_numpy_1.26"]
+    verdict = "" if ratio is None else f"  ratio {ratio:.2f} (bar {bar}; NumPy 1.26: {older})"
     print(f"{row['group']}: {row['name']}\n    {times} ms{verdict}", flush=True)
     for peer, why in row["absent"].items():
         if why != "does not do this":
@@ -244,8 +261,9 @@ def main() -> None:
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cpu": cpu_name(), "cores": os.cpu_count(), "threads": options.threads,
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(), "blas": workers[OURS].about["blas"],
+        "python": platform.python_version(),
         "versions": {p: w.about["version"] for p, w in workers.items()},
+        "blas": {p: w.about["blas"] for p, w in workers.items() if p.startswith("numpy")},
         "rounds": options.rounds, "seconds_per_round": options.seconds,
         "load_before": round(load_before, 2), "load_after": round(os.getloadavg()[0], 2),
         "absent": absent,

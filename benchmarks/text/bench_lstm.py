@@ -29,9 +29,9 @@ row = Row("LSTM 128→128, T 50, batch 64", "operator", 1.6, _inputs, "gradients
 
 @row.peer("numpy")
 def ours(a):
-    from lepton_ref.framework.autograd import OPERATORS
+    from lepton_ref.text.lstm import _lstm
 
-    lstm, zero = OPERATORS["lstm"].__wrapped__, np.zeros((N, H), np.float32)
+    lstm, zero = _lstm.__wrapped__, np.zeros((N, H), np.float32)
     last = {}
 
     def step():
