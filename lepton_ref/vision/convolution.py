@@ -74,7 +74,13 @@ def _steps(first: int, stride: int, count: int) -> slice:
     return slice(first, first + stride * (count - 1) + 1, stride)
 
 
-def im2col(x: np.ndarray, kernel_size: Size, stride: Size = 1, padding: Size = 0) -> np.ndarray:
+def im2col(
+    x: np.ndarray,
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Size = 0,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Lay the patches that the kernel sees side by side, one column per output position.
 
     cols[n, (c, i, j), (u, v)] = x[n, c, u·s + i − p, v·s + j − p], zero outside the image.
@@ -86,6 +92,8 @@ def im2col(x: np.ndarray, kernel_size: Size, stride: Size = 1, padding: Size = 0
     ----------
     x : array, shape (N, C, H, W)
     kernel_size, stride, padding : int or (int, int)
+    out : array, shape (N, C·kh·kw, Ho·Wo), optional
+        Where to write the columns.
 
     Returns
     -------
@@ -98,8 +106,10 @@ def im2col(x: np.ndarray, kernel_size: Size, stride: Size = 1, padding: Size = 0
     n, c, h, v = padded.strides
     wide = as_strided(padded, (N, C, kw, padded.shape[2], Wo), (n, c, v, h, v * sw)).copy()
     n, c, j, h, v = wide.strides
-    cols = as_strided(wide, (N, C, kh, kw, Ho, Wo), (n, c, h, j, h * sh, v)).copy()
-    return cols.reshape(N, C * kh * kw, Ho * Wo)
+    cols = np.empty((N, C * kh * kw, Ho * Wo), x.dtype) if out is None else out
+    patches = as_strided(wide, (N, C, kh, kw, Ho, Wo), (n, c, h, j, h * sh, v))
+    cols.reshape(patches.shape)[...] = patches
+    return cols
 
 
 def col2im(
@@ -158,6 +168,8 @@ def conv2d(x, w, b=None, stride=1, padding=0):
 
     The columns hold each pixel up to kh·kw times. They are made for a few images at a time
     and made again in the backward pass, so that they stay in the cache and are never stored.
+    The bias is the weight of one more row of the columns that is always 1, so the same two
+    products compute b's part of Y and its gradient.
 
     Parameters
     ----------
@@ -176,42 +188,44 @@ def conv2d(x, w, b=None, stride=1, padding=0):
         For other shapes or dtypes, or a kernel larger than the padded image
         (:mod:`lepton_ref.engines.domain`).
     """
-    N, C = x.shape[:2]
-    O, _, kh, kw = w.shape
+    (N, C), (O, _, kh, kw) = x.shape[:2], w.shape
     Ho, Wo = output_size(x.shape, (kh, kw), stride, padding)
-    kernel = w.reshape(O, C * kh * kw)
+    K = C * kh * kw
+    kernel = w.reshape(O, K) if b is None else np.column_stack([w.reshape(O, K), b])
     y = np.empty((N, O, Ho * Wo), np.result_type(x, w))
-    macs = N * O * Ho * Wo * kernel.shape[1]
     bytes_each = (kernel.shape[1] + O) * Ho * Wo * x.itemsize
+    multiply_adds = N * O * Ho * Wo * K
+
+    def columns(few: slice) -> np.ndarray:  # (n, K, Ho·Wo), a row of ones below when b is given
+        images = x[few]
+        cols = np.empty((len(images), kernel.shape[1], Ho * Wo), x.dtype)
+        im2col(images, (kh, kw), stride, padding, out=cols[:, :K])
+        cols[:, K:] = 1
+        return cols
 
     def forward(part: slice) -> None:
         for few in _few_at_a_time(part, bytes_each):
-            np.matmul(kernel, im2col(x[few], (kh, kw), stride, padding), out=y[few])
-            if b is not None:
-                y[few] += b[:, None]
+            np.matmul(kernel, columns(few), out=y[few])
 
-    over_batch(forward, N, macs)
+    over_batch(forward, N, multiply_adds)
 
     def vjp(dy, needs):
         dy = dy.reshape(N, O, Ho * Wo)
-        dx, ones = np.empty_like(x), np.ones(Ho * Wo, dy.dtype)
+        dx = np.empty_like(x)
 
-        def backward(part: slice) -> tuple[np.ndarray, np.ndarray]:
-            dw, db = np.zeros_like(kernel), np.zeros(O, dy.dtype)
+        def backward(part: slice) -> np.ndarray:
+            dkernel = np.zeros_like(kernel)
             for few in _few_at_a_time(part, bytes_each):
                 if needs[0]:
-                    dcols = kernel.T @ dy[few]
+                    dcols = kernel[:, :K].T @ dy[few]
                     dx[few] = col2im(dcols, x[few].shape, (kh, kw), stride, padding)
-                if needs[1]:
-                    cols = im2col(x[few], (kh, kw), stride, padding)
-                    dw += (dy[few] @ cols.swapaxes(1, 2)).sum(axis=0)
-                if needs[2]:
-                    db += (dy[few] @ ones).sum(axis=0)
-            return dw, db
+                if needs[1] or needs[2]:
+                    dkernel += (dy[few] @ columns(few).swapaxes(1, 2)).sum(axis=0)
+            return dkernel
 
-        dws, dbs = zip(*over_batch(backward, N, macs * (needs[0] + needs[1])))
-        dw, db = np.sum(dws, axis=0), np.sum(dbs, axis=0)
-        return dx if needs[0] else None, dw.reshape(w.shape), db
+        dkernel = np.sum(over_batch(backward, N, 2 * multiply_adds), axis=0)
+        dw = dkernel[:, :K].reshape(w.shape)
+        return dx if needs[0] else None, dw, None if b is None else dkernel[:, K]
 
     return y.reshape(N, O, Ho, Wo), vjp
 
