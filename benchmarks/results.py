@@ -82,7 +82,8 @@ def run(page: str, root: Path = ROOT, **parameters: Any) -> dict[str, Any]:
         seconds = time.perf_counter() - began
     return {
         "page": page,
-        "parameters": parameters,
+        # Where a model was saved is no property of the result.
+        "parameters": {k: v for k, v in parameters.items() if k != "save_to"},
         "records": records(done),
         "seconds": round(seconds, 1),
         "code_sha256": code_digest(nbformat.read(source, 4)),
