@@ -340,25 +340,16 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     out = output_size(x.shape, kernel_size, stride, padding)
     kh, kw = pair(kernel_size)
 
-    padded = pad_image(x, padding)
     y = np.zeros((*x.shape[:2], *out), x.dtype)
-
-    def forward(part: slice) -> None:
-        for _, _, view in shifted_views(padded[part], kernel_size, stride, out):
-            y[part] += view
-        y[part] /= kh * kw
-
-    over_batch(forward, len(x), y.size * kh * kw)
+    for _, _, view in shifted_views(pad_image(x, padding), kernel_size, stride, out):
+        y += view
+    y /= kh * kw
 
     def dx(dy):
-        dpadded = np.zeros_like(padded)
+        dpadded = pad_image(np.zeros_like(x), padding)
         share = dy / (kh * kw)
-
-        def backward(part: slice) -> None:
-            for _, _, view in shifted_views(dpadded[part], kernel_size, stride, out):
-                view += share[part]
-
-        over_batch(backward, len(x), dy.size * kh * kw)
+        for _, _, view in shifted_views(dpadded, kernel_size, stride, out):
+            view += share
         return crop_image(dpadded, padding)
 
     return y, (dx,)
