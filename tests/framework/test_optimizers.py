@@ -241,7 +241,7 @@ def literal_adam(start, gradients, lr, betas, eps):
 @pytest.mark.equation("optimizers-adam", "optimizers-adam-implemented")
 def test_adam_is_the_published_algorithm(engine, prove, rng):
     start, gradients = rng.standard_normal(5), rng.standard_normal((40, 5))
-    settings = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3}
+    settings = {"lr": 0.5, "betas": (0.8, 0.95), "eps": 1e-3}
     path = walk(Adam(**settings), start, lambda z, t: gradients[t], 40, engine)
     prove(
         path, literal_adam(start, gradients, **settings),

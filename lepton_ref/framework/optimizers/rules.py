@@ -167,10 +167,10 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum, Nesterov's variant and weight decay.
 
-    With ``momentum`` the velocity v ← μv + g replaces the gradient (eq. optimizers-momentum);
-    ``nesterov=True`` steps along g + μv (eq. optimizers-nesterov-implemented). ``weight_decay``
-    adds λθ to the gradient, which for this rule is the same as shrinking the weights
-    (eq. optimizers-decay-sgd).
+    Alone it takes θ ← θ − ηg (eq. optimizers-gd). With ``momentum`` the velocity v ← μv + g
+    replaces the gradient (eq. optimizers-momentum); ``nesterov=True`` steps along g + μv
+    (eq. optimizers-nesterov-implemented). ``weight_decay`` adds λθ to the gradient, which
+    without momentum is the same as shrinking the weights (eq. optimizers-decay-sgd).
 
     Parameters
     ----------
