@@ -45,8 +45,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def engine(request: pytest.FixtureRequest):
     """Each installed engine in turn; also the active one while the test runs."""
-    with lepton_ref.use(request.param):
-        yield lepton_ref.engine(request.param)
+    with lepton_ref.use(request.param) as chosen:
+        yield chosen
 
 
 @pytest.fixture

@@ -287,7 +287,7 @@ def _finite(x: Any) -> bool:
 def _describe(x: Any) -> str:
     """``3 NaN (of 784 entries, the first at (0, 5))``."""
     values = host(x)
-    tests = {"NaN": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
+    tests: dict[str, Any] = {"NaN": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
     kinds = {kind: int(test(values).sum()) for kind, test in tests.items()}
     counted = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     if values.ndim == 0:
