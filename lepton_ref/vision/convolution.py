@@ -148,10 +148,11 @@ def col2im(
 
 
 def _few_at_a_time(part: slice, bytes_each: int) -> Iterator[slice]:
-    """Cut a part of the batch into pieces whose columns fit the cache."""
-    step = max(1, _CACHE // max(1, bytes_each))
-    for start in range(part.start, part.stop, step):
-        yield slice(start, min(part.stop, start + step))
+    """Cut a part of the batch into equal pieces whose columns about fit the cache."""
+    n = part.stop - part.start
+    pieces = min(n, max(1, round(n * bytes_each / _CACHE)))
+    for k in range(pieces):
+        yield slice(part.start + k * n // pieces, part.start + (k + 1) * n // pieces)
 
 
 @op
