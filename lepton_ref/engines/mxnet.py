@@ -22,7 +22,15 @@ import numpy as onp
 from lepton_ref.engines import common
 from lepton_ref.engines.base import OPERATORS, SERVICES, Engine
 from lepton_ref.engines.common import enlarged, pair, slid
-from lepton_ref.engines.mxnet_library import mx, nothing, numpy_semantics
+from lepton_ref.engines.mxnet_library import (
+    choose,
+    largest,
+    mx,
+    nothing,
+    numpy_semantics,
+    pairwise,
+    product,
+)
 from lepton_ref.framework.autograd import differentiating
 from lepton_ref.framework.errors import EngineError
 from lepton_ref.framework.trees import flatten, map_tree, unflatten
@@ -148,37 +156,20 @@ class MXNetEngine(Engine):
 
     # Arithmetic -------------------------------------------------------------------------
 
-    def _pairwise(self, function: Callable[..., Any], a: Any, b: Any) -> Any:
-        a, b = self._own(a), self._own(b)
-        arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
-        if any(x.size == 0 for x in arrays):  # MXNet leaves the gradient of `b` unwritten
-            shape = onp.broadcast_shapes(*(x.shape for x in arrays))
-            return nothing(shape, *(x for x in arrays if x.dtype != bool))
-        return function(a, b)
-
     def add(self, a: Any, b: Any) -> Any:
-        return self._pairwise(np.add, a, b)
+        return pairwise(np.add, self._own(a), self._own(b))
 
     def subtract(self, a: Any, b: Any) -> Any:
-        return self._pairwise(np.subtract, a, b)
+        return pairwise(np.subtract, self._own(a), self._own(b))
 
     def multiply(self, a: Any, b: Any) -> Any:
-        return self._pairwise(np.multiply, a, b)
+        return pairwise(np.multiply, self._own(a), self._own(b))
 
     def divide(self, a: Any, b: Any) -> Any:
-        return self._pairwise(np.true_divide, a, b)
+        return pairwise(np.true_divide, self._own(a), self._own(b))
 
     def matmul(self, a: Any, b: Any) -> Any:
-        a, b = self._own(a), self._own(b)
-        if a.size == 0 or b.size == 0:
-            batch = onp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-            return nothing((*batch, a.shape[-2], b.shape[-1]), a, b)
-        if a.ndim > 2 and b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
-            # Left to broadcast two batches, MXNet computes wrong gradients.
-            batch = onp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-            a = np.broadcast_to(a, batch + a.shape[-2:])
-            b = np.broadcast_to(b, batch + b.shape[-2:])
-        return np.matmul(a, b)
+        return product(self._own(a), self._own(b))
 
     def negative(self, x: Any) -> Any:
         return np.negative(self._own(x))
@@ -223,17 +214,7 @@ class MXNetEngine(Engine):
         return np.abs(self._own(x))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
-        return self._where(self._own(condition), self._own(a), self._own(b))
-
-    def _where(self, condition: Any, a: Any, b: Any) -> Any:
-        """``np.where`` without its two faults: numbers spoil the gradient, empty arrays crash."""
-        dtype = a.dtype if isinstance(a, np.ndarray) else b.dtype
-        a, b = (
-            x if isinstance(x, np.ndarray) else np.array(x, dtype=dtype, ctx=self._ctx)
-            for x in (a, b)
-        )
-        shape = onp.broadcast_shapes(condition.shape, a.shape, b.shape)
-        return np.where(condition, a, b) if 0 not in shape else nothing(shape, a, b)
+        return choose(self._own(condition), self._own(a), self._own(b))
 
     # Reductions -------------------------------------------------------------------------
 
@@ -248,19 +229,7 @@ class MXNetEngine(Engine):
         return self._own(x).mean(axis=axis, keepdims=keepdims)
 
     def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        x = self._own(x)
-        y = x.max(axis=axis, keepdims=keepdims)
-        if not autograd.is_recording():
-            return y
-        # MXNet hands the whole gradient to each of the entries that tie; ours share it.
-        with autograd.pause():
-            largest = x.max(axis=axis, keepdims=True)
-            ties = (x == largest).sum(axis=axis, keepdims=keepdims).astype(x.dtype)
-        share = y / ties
-        with autograd.pause():  # two corrections give back y to the last bit, infinite or not
-            first = np.where(share == y, np.zeros_like(y), y - share)
-            second = np.where(share == y, np.zeros_like(y), y - (share + first))
-        return share + first + second
+        return largest(self._own(x), axis, keepdims)
 
     # Shapes -----------------------------------------------------------------------------
 
@@ -304,11 +273,13 @@ class MXNetEngine(Engine):
         return npx.softmax(self._own(x), axis=axis)
 
     def log_softmax(self, x: Any, axis: int = -1) -> Any:
-        return npx.log_softmax(self._own(x), axis=axis)
+        x = self._own(x)  # npx.log_softmax is right to 5e-6 only; its exp and log to 1e-7
+        z = x - x.max(axis=axis, keepdims=True).detach() if x.size else x
+        return self.subtract(z, np.log(self.sum(np.exp(z), axis=axis, keepdims=True)))
 
     def cross_entropy(self, logits: Any, labels: Any, mask: Any = None) -> Any:
         logits, labels = self._own(logits), self._own(labels)
-        nll = -self.pick(npx.log_softmax(logits, axis=-1), labels)
+        nll = -self.pick(self.log_softmax(logits), labels)
         if mask is None:
             return nll.mean()
         weight = self._own(mask).detach().astype(logits.dtype)
@@ -433,5 +404,5 @@ class MXNetEngine(Engine):
         else:
             mask = np.broadcast_to(self._own(mask), scores.shape)
             least = float(onp.finfo(scores.dtype).min)
-            weights = npx.softmax(self._where(mask, scores, least), axis=-1) * mask
+            weights = npx.softmax(choose(mask, scores, least), axis=-1) * mask
         return np.matmul(weights, v), weights

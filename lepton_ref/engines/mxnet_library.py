@@ -1,4 +1,4 @@
-"""MXNet 1.9.1 itself: how it is imported, in which threads it works, and its empty arrays.
+"""MXNet 1.9.1 itself: how it is imported, in which threads it works, and its faults mended.
 
 MXNet imports only while ``numpy.bool`` exists, so that name is lent to NumPy for the import
 and taken back. Its NumPy semantics are a switch of the current thread (``npx.set_np``): each
@@ -70,3 +70,52 @@ def numpy_semantics(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(*args, **kwargs)
 
     return call
+
+
+def pairwise(function: Callable[..., Any], a: Any, b: Any) -> Any:
+    """``function(a, b)`` elementwise.
+
+    Beside an empty array MXNet leaves the gradient of the other one unwritten.
+    """
+    arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
+    if any(x.size == 0 for x in arrays):
+        shape = onp.broadcast_shapes(*(x.shape for x in arrays))
+        return nothing(shape, *(x for x in arrays if x.dtype != bool))
+    return function(a, b)
+
+
+def product(a: Any, b: Any) -> Any:
+    """The matrix product. Left to broadcast two batches, MXNet computes wrong gradients."""
+    batch = onp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if a.size == 0 or b.size == 0:
+        return nothing((*batch, a.shape[-2], b.shape[-1]), a, b)
+    if a.ndim > 2 and b.ndim > 2 and a.shape[:-2] != b.shape[:-2]:
+        a = np.broadcast_to(a, batch + a.shape[-2:])
+        b = np.broadcast_to(b, batch + b.shape[-2:])
+    return np.matmul(a, b)
+
+
+def choose(condition: Any, a: Any, b: Any) -> Any:
+    """``np.where`` without its faults: a number spoils the gradient, empty arrays crash."""
+    like = a if isinstance(a, np.ndarray) else b
+    a, b = (
+        x if isinstance(x, np.ndarray) else np.array(x, dtype=like.dtype, ctx=like.ctx)
+        for x in (a, b)
+    )
+    shape = onp.broadcast_shapes(condition.shape, a.shape, b.shape)
+    return np.where(condition, a, b) if 0 not in shape else nothing(shape, a, b)
+
+
+def largest(x: Any, axis: Any, keepdims: bool) -> Any:
+    """The maximum. MXNet hands the whole gradient to each entry that ties; here they share it."""
+    y = x.max(axis=axis, keepdims=keepdims)
+    if not autograd.is_recording() or y.dtype not in (onp.float32, onp.float64):
+        return y
+    with autograd.pause():
+        hits = x == x.max(axis=axis, keepdims=True)
+        ties = hits.sum(axis=axis, keepdims=keepdims).astype(x.dtype)
+    share = y / ties
+    with autograd.pause():  # two corrections give back y to the last bit, infinite or not
+        first = np.where(share == y, np.zeros_like(y), y - share)
+        second = np.where(share == y, np.zeros_like(y), y - (share + first))
+    return share + first + second

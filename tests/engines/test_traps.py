@@ -172,6 +172,18 @@ def test_a_negative_index_array_in_a_gradient_repeatedly(engine):
     assert to_numpy(gradient).tolist() == [[1, 0, 2], [1, 0, 2]]
 
 
+def test_whole_numbers_stay_whole_while_recording(engine):
+    labels, kinds = engine.array([2, 7, 5]), []
+
+    def loss(p):
+        kinds.append(to_numpy(engine.max(labels)).dtype.kind)
+        kinds.append(to_numpy(engine.add(labels, 1)).dtype.kind)
+        return engine.sum(p)
+
+    engine.value_and_grad(loss)(engine.parameter([1.0]))
+    assert kinds == ["i", "i"]
+
+
 def test_a_number_keeps_its_digits(engine):
     """Beside float64 a Python number counts in full, not as float32."""
     third, x = 1 / 3, engine.array([1.0], dtype="float64")
