@@ -108,6 +108,7 @@ class RecordRole(SphinxRole):
         except (Missing, ValueError, TypeError) as error:
             place = self.get_location()
             logger.warning("%s", error, location=place, type="lepton", subtype="record")
+            self.env.note_reread()
             return [nodes.inline("", "[not recorded]", classes=["lepton-missing"])], []
         self.env.note_dependency(str(path))
         return [nodes.inline("", text, classes=["lepton-record"])], []
@@ -119,8 +120,10 @@ class Table(SphinxDirective):
     has_content = True
 
     def warn(self, message: str) -> None:
-        """A warning at the directive's place."""
-        logger.warning("%s", message, location=self.get_location(), type="lepton", subtype="record")
+        """A warning at the directive's place, in this build and the next."""
+        place = self.get_location()
+        logger.warning("%s", message, location=place, type="lepton", subtype="record")
+        self.env.note_reread()  # warn again in the next build
 
     def quote(self, text: str, spec: str) -> str:
         """A quoted value, or a dash and a warning."""
