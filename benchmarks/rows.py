@@ -15,7 +15,8 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 #: ``build(inputs)`` gives ``step``, one timed forward and backward pass, and ``result``,
-#: what the last step computed, in the layout of the NumPy engine.
+#: what the last step computed, in the layout of the NumPy engine. A step first lets go of the
+#: results of the one before, as a training loop does.
 Build = Callable[[Arrays], tuple[Callable[[], Any], Callable[[], Arrays]]]
 
 #: The library under test, on a current NumPy; everything is compared with its results.

@@ -43,6 +43,7 @@ def ours(a):
     run = E.value_and_grad(loss)
 
     def step():
+        last.clear()
         last["loss"], last["grads"] = run(params)
 
     return step, lambda: _named(last["loss"], last["grads"].values())
@@ -56,6 +57,7 @@ def torch_(a):
     last = {}
 
     def step():
+        last.clear()
         model.zero_grad()
         last["loss"] = torch.nn.functional.cross_entropy(model(x), labels)
         last["loss"].backward()
@@ -90,6 +92,7 @@ def mxnet_(a):
     entropy, last = mx.gluon.loss.SoftmaxCrossEntropyLoss(), {}
 
     def step():
+        last.clear()
         with mx.autograd.record():
             h = mx.npx.relu(mx.npx.fully_connected(x, w1, b1, num_hidden=SIZES[1]))
             z = mx.npx.fully_connected(h, w2, b2, num_hidden=SIZES[2])
@@ -118,6 +121,7 @@ def autograd_(a):
     last, run = {}, value_and_grad(loss)
 
     def step():
+        last.clear()
         last["loss"], last["grads"] = run([a[n] for n in NAMES])
 
     return step, lambda: _named(last["loss"], last["grads"])
@@ -132,6 +136,7 @@ def chainer_(a):
     labels, last = a["labels"].astype(np.int32), {}
 
     def step():
+        last.clear()
         for t in p:
             t.cleargrad()
         h = F.relu(F.linear(a["x"], w1, b1))
@@ -156,6 +161,7 @@ def numpy_ml(a):
     entropy, last = CrossEntropy(), {}
 
     def step():
+        last.clear()
         for layer in (first, second, softmax):
             layer.flush_gradients()
         p = softmax.forward(second.forward(first.forward(a["x"])))

@@ -31,6 +31,7 @@ def _ours(model, weights, a, head=lambda y: y):
     run = E.value_and_grad(loss)
 
     def step():
+        last.clear()
         params = model.parameters()
         last["loss"], grads = run(params)
         optimizer.step(params, grads)
@@ -46,6 +47,7 @@ def _torch(model, a, names_back, head=lambda y: y):
     last = {}
 
     def step():
+        last.clear()
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(head(model(x)), labels)
         loss.backward()
@@ -71,6 +73,7 @@ def _chainer(params, forward, a):
     labels, last = a["labels"].astype(np.int32), {}
 
     def step():
+        last.clear()
         link.cleargrads()
         loss = F.softmax_cross_entropy(forward(p, a["x"]), labels)
         loss.backward()
@@ -96,6 +99,7 @@ def _autograd(params, forward, a):
     last, run = {}, value_and_grad(loss)
 
     def step():
+        last.clear()
         last["loss"], grads = run(params)
         for p, v, g in zip(params, velocity, grads):
             v *= MOMENTUM

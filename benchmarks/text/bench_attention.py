@@ -32,6 +32,7 @@ def ours(a):
     last = {}
 
     def step():
+        last.clear()
         outputs, vjp = attention.__wrapped__(a["q"], a["k"], a["v"])
         last["y"] = outputs[0]
         last["grads"] = vjp((a["dy"], None), (True, True, True, False))
@@ -48,6 +49,7 @@ def torch_(a):
     dy, last = torch.tensor(a["dy"]), {}
 
     def step():
+        last.clear()
         q.grad = k.grad = v.grad = None
         last["y"] = F.scaled_dot_product_attention(q, k, v)
         last["y"].backward(dy)
@@ -66,6 +68,7 @@ def mxnet_(a):
         t.attach_grad()
 
     def step():
+        last.clear()
         with mx.autograd.record():
             scores = mx.npx.batch_dot(q, k, transpose_b=True) / math.sqrt(SHAPE[-1])
             y = mx.npx.batch_dot(mx.npx.softmax(scores, axis=-1), v)
@@ -92,6 +95,7 @@ def autograd_(a):
     last = {}
 
     def step():
+        last.clear()
         vjp, last["y"] = make_vjp(forward)(tuple(a[n] for n in NAMES))
         last["grads"] = vjp(a["dy"])
 
@@ -107,6 +111,7 @@ def chainer_(a):
     last = {}
 
     def step():
+        last.clear()
         for t in (q, k, v):
             t.cleargrad()
         scores = F.matmul(q, k, transb=True) / math.sqrt(SHAPE[-1])
@@ -125,6 +130,7 @@ def numpy_ml(a):
     last = {}
 
     def step():
+        last.clear()
         layer.flush_gradients()
         layer._init_params()
         last["y"] = layer.forward(a["q"], a["k"], a["v"])

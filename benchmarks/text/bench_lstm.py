@@ -35,6 +35,7 @@ def ours(a):
     last = {}
 
     def step():
+        last.clear()
         outputs, vjp = lstm(a["x"], zero, zero, a["w_ih"], a["w_hh"], a["b"])
         last["y"] = outputs[0]
         last["grads"] = vjp((a["dy"], None, None), (True, False, False, True, True, True))
@@ -56,6 +57,7 @@ def torch_(a):
     last = {}
 
     def step():
+        last.clear()
         layer.zero_grad()
         x.grad = None
         last["y"] = layer(x)[0]
@@ -83,6 +85,7 @@ def mxnet_(a):
     last = {}
 
     def step():
+        last.clear()
         with mx.autograd.record():
             y = mx.npx.rnn(
                 data=x, parameters=weights, state=h, state_cell=c, mode="lstm",
@@ -130,6 +133,7 @@ def autograd_(a):
     last = {}
 
     def step():
+        last.clear()
         vjp, last["y"] = make_vjp(forward)(tuple(a[n] for n in NAMES))
         last["grads"] = vjp(a["dy"])
 
@@ -151,6 +155,7 @@ def chainer_(a):
     last = {}
 
     def step():
+        last.clear()
         for n in NAMES:
             v[n].cleargrad()
         from_x = F.linear(v["x"], v["w_ih"], v["b"], n_batch_axes=2)
@@ -187,6 +192,7 @@ def numpy_ml(a):
     last = {}
 
     def step():
+        last.clear()
         cell.flush_gradients()
         # flush_gradients leaves empty lists where backward wants None.
         cell.derived_variables |= {"dLdA_accumulator": None, "dLdC_accumulator": None}

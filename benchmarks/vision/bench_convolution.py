@@ -29,6 +29,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             y, vjp = conv2d.__wrapped__(a["x"], a["w"], a["b"], 1, 1)
             last["y"], last["grads"] = y, vjp(a["dy"], (dx, True, True))
 
@@ -46,6 +47,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             layer.weight.grad = layer.bias.grad = x.grad = None
             last["y"] = layer(x)
             last["y"].backward(dy)
@@ -66,6 +68,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             with mx.autograd.record():
                 y = mx.npx.convolution(
                     t["x"], t["w"], t["b"], kernel=(3, 3), pad=(1, 1), num_filter=O
@@ -95,6 +98,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             vjp, last["y"] = make_vjp(forward)(tuple(a[n] for n in names))
             last["grads"] = vjp(a["dy"])
 
@@ -109,6 +113,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             for n in names:
                 v[n].cleargrad()
             y = last["y"] = F.convolution_2d(v["x"], v["w"], v["b"], pad=1)
@@ -133,6 +138,7 @@ def _row(name: str, C: int, O: int, size: int, bar: float, dx: bool) -> Row:
         last = {}
 
         def step():
+            last.clear()
             layer.flush_gradients()
             layer.X = []
             last["y"] = layer.forward(x)
