@@ -141,7 +141,8 @@ def getitem(x: Any, index: Any) -> None:
 def _axis(operator: str, axis: Any, ndim: int, argument: str = "axis") -> int:
     whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
     if not whole or not -ndim <= axis < ndim:
-        raise ArgumentError(operator, argument, f"the value {axis!r}", f"an axis of {ndim}")
+        expected = f"a whole number in {-ndim}..{ndim - 1}"
+        raise ArgumentError(operator, argument, f"the value {axis!r}", expected)
     return int(axis) % ndim
 
 
