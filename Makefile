@@ -33,6 +33,8 @@ NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.*' 2>/dev/nul
 
 # The kernel, the site builder and Chromium's JupyterLab are those of the environment.
 export JUPYTER_PREFER_ENV_PATH := 1
+# Threads that wait must not burn the cores that others compute on.
+export OMP_WAIT_POLICY ?= passive
 
 say = @printf '\n==> %s\n' "$(1)"
 
