@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from lepton_ref import _startup  # noqa: F401  (before anything that loads NumPy)
 from lepton_ref.engines import engine, use
 from lepton_ref.framework.errors import (
     ArgumentError,
