@@ -85,8 +85,9 @@ def residual_block(
 ) -> Sequential:
     """relu(body(x) + shortcut(x)): two normalised 3×3 convolutions around a shortcut.
 
-    The gradient of the input is that of the shortcut plus that of the body
-    (eq. residual-dx). Where the shape changes, the shortcut is a 1×1 convolution.
+    Behind the ReLU the gradient of the input is that of the shortcut plus that of the body
+    (eq. residual-dx, when the shortcut is the identity). Where the shape changes, the shortcut
+    is a 1×1 convolution.
     """
     made: dict[str, Any] = {"bias": False, "rng": rng, "engine": engine}
     body = Sequential(

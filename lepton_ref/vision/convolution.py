@@ -1,9 +1,10 @@
 """Convolution, its transpose, and pooling, each one fused operator.
 
-What a kernel entry (i, j) meets while the kernel slides over an image is a shifted, strided
-view of that image. Everything below is written with these kh·kw views (:func:`shifted_views`):
-``im2col`` copies them side by side, which turns a convolution into one matrix product;
-``col2im`` adds them back, which is the transposed map; pooling takes their maximum or mean.
+What a kernel entry (u, v) meets while the kernel slides over an image is a shifted, strided
+view of that image. Pooling is written with these kh·kw views (:func:`shifted_views`): it takes
+their maximum or mean. ``im2col`` lays the same windows side by side in two copies, first along
+the rows, then down, which turns a convolution into one matrix product; ``col2im`` undoes the two
+steps with sums, which is the transposed map.
 
 Sizes: Ho = ⌊(H + 2p − kh) / s⌋ + 1, and the same for Wo.
 
@@ -62,11 +63,11 @@ def crop_image(padded: np.ndarray, padding: Size) -> np.ndarray:
 def shifted_views(
     padded: np.ndarray, kernel_size: Size, stride: Size, out: tuple[int, int]
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield ``(i, j, view)``: what kernel entry (i, j) meets, one entry per output position."""
+    """Yield ``(u, v, view)``: what kernel entry (u, v) meets, one entry per output position."""
     (kh, kw), (sh, sw), (Ho, Wo) = pair(kernel_size), pair(stride), out
-    for i in range(kh):
-        for j in range(kw):
-            yield i, j, padded[..., _steps(i, sh, Ho), _steps(j, sw, Wo)]  # (..., Ho, Wo)
+    for u in range(kh):
+        for v in range(kw):
+            yield u, v, padded[..., _steps(u, sh, Ho), _steps(v, sw, Wo)]  # (..., Ho, Wo)
 
 
 def _steps(first: int, stride: int, count: int) -> slice:
@@ -83,9 +84,9 @@ def im2col(
 ) -> np.ndarray:
     """Lay the patches that the kernel sees side by side, one column per output position.
 
-    cols[n, (c, i, j), (u, v)] = x[n, c, u·s + i − p, v·s + j − p], zero outside the image.
+    cols[n, (c, u, v), (i, j)] = x[n, c, s·i + u − p, s·j + v − p], zero outside the image.
 
-    Shifting along the rows comes first, for all j; what is then shifted down, for all i, are
+    Shifting along the rows comes first, for all v; what is then shifted down, for all u, are
     whole blocks of memory, which copy fast.
 
     Parameters
@@ -161,11 +162,12 @@ def conv2d(x, w, b=None, stride=1, padding=0):
 
     With X_col = im2col(X) and w flattened to (O, C·kh·kw),
 
-    Y[n, o, u, v] = b[o] + Σ_{c,i,j} w[o, c, i, j] X[n, c, u·s + i − p, v·s + j − p],
-    that is Y = w X_col + b                             (eq. conv2d-forward)
+    Y[n, o, i, j] = b[o] + Σ_{c,u,v} w[o, c, u, v] X[n, c, s·i + u − p, s·j + v − p]
+                                                        (eq. conv2d-forward),
+    that is Y = w X_col + b                             (eq. conv2d-im2col)
     dX = col2im(wᵀ dY)                                  (eq. conv2d-dx)
     dw = Σ_n dY_n X_col,nᵀ                              (eq. conv2d-dw)
-    db = Σ_{n,u,v} dY                                   (eq. conv2d-db)
+    db = Σ_{n,i,j} dY                                   (eq. conv2d-db)
 
     The columns hold each pixel up to kh·kw times. They are made for a few images at a time
     and made again in the backward pass, so that they stay in the cache and are never stored.
@@ -236,7 +238,7 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0):
     """The transpose of the linear map of :func:`conv2d`: it enlarges where that one reduces.
 
     Y = col2im(wᵀ X) + b                                (eq. conv-transpose)
-    dX = w im2col(dY),   dw = Σ_n X_n im2col(dY)_nᵀ,   db = Σ_{n,u,v} dY
+    dX = w im2col(dY),   dw = Σ_n X_n im2col(dY)_nᵀ,   db = Σ_{n,i,j} dY
 
     with w flattened to (C, O·kh·kw). Output height: s (H − 1) + kh − 2p.
 
@@ -276,8 +278,8 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0):
 def max_pool2d(x, kernel_size, stride=None, padding=0):
     """The largest entry of each window.
 
-    Y[n, c, u, v] = max_{i,j} X[n, c, u·s + i − p, v·s + j − p]     (eq. max-pool-forward)
-    dX receives dY[n, c, u, v] at the position of that maximum, zero elsewhere; of several
+    Y[n, c, i, j] = max_{u,v} X[n, c, s·i + u − p, s·j + v − p]     (eq. max-pool-forward)
+    dX receives dY[n, c, i, j] at the position of that maximum, zero elsewhere; of several
     equal ones the first in reading order is taken                  (eq. max-pool-dx)
 
     Parameters
@@ -332,8 +334,8 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
 def avg_pool2d(x, kernel_size, stride=None, padding=0):
     """The mean of each window; the zeros of the padding count.
 
-    Y[n, c, u, v] = 1/(kh·kw) Σ_{i,j} X[n, c, u·s + i − p, v·s + j − p]   (eq. avg-pool-forward)
-    dX[n, c, u·s + i − p, v·s + j − p] += dY[n, c, u, v] / (kh·kw)        (eq. avg-pool-dx)
+    Y[n, c, i, j] = 1/(kh·kw) Σ_{u,v} X[n, c, s·i + u − p, s·j + v − p]   (eq. avg-pool-forward)
+    dX[n, c, s·i + u − p, s·j + v − p] += dY[n, c, i, j] / (kh·kw)        (eq. avg-pool-dx)
 
     Parameters and result as in :func:`max_pool2d`.
     """

@@ -79,6 +79,32 @@ def test_a_stack_of_blocks_is_a_sum_over_paths(engine, rng, prove):
     prove(engine.asnumpy(dx), paths, oracle="sum over paths")
 
 
+@pytest.mark.equation("residual-bounds")
+def test_the_gradient_of_a_stack_stays_between_its_bounds(engine, rng, prove):
+    """Bodies that only shrink or turn around reach the two ends; a random one lies between."""
+    dy = rng.normal(size=(1, 4))
+    target = engine.array(dy, dtype="float64")
+
+    def length(body, blocks=3):
+        w = engine.array(body, dtype="float64")
+
+        def stack(x):
+            for _ in range(blocks):
+                x = x + x @ w
+            return engine.sum(x * target)
+
+        _, dx = engine.value_and_grad(stack)(engine.parameter(np.ones((1, 4)), dtype="float64"))
+        return np.linalg.norm(engine.asnumpy(dx))
+
+    rho = 0.3
+    size = np.linalg.norm(dy)
+    prove(length(-rho * np.eye(4)), (1 - rho) ** 3 * size, oracle="closed form")
+    prove(length(rho * np.eye(4)), (1 + rho) ** 3 * size, oracle="closed form")
+    for _ in range(20):
+        turned = rho * np.linalg.qr(rng.normal(size=(4, 4)))[0]
+        assert (1 - rho) ** 3 * size <= length(turned) <= (1 + rho) ** 3 * size
+
+
 @pytest.mark.equation("paired-variance")
 def test_variance_of_a_paired_difference(rng, prove):
     """Against the plain variance of the picture-by-picture differences."""
