@@ -99,7 +99,10 @@ def test_axe_finds_no_serious_violation(
     axe = axe_source()
     here = visit(scheme=scheme)
     chapters = [p for p in site.pages if p.split("/")[1] in {"framework", "vision"}]
-    pages = [p for p in site.pages if p.count("/") == 1] + chapters
+    if scheme == "dark":
+        chapters = chapters[::3]  # the colours are those of one style sheet
+    single = [p for p in site.pages if p.count("/") == 1]
+    pages = [*single, "book/api/text.html", *chapters]
     problems = []
     for name in pages:
         here.open(address + name)
