@@ -35,6 +35,7 @@ NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.*' 2>/dev/nul
 export JUPYTER_PREFER_ENV_PATH := 1
 # Threads that wait must not burn the cores that others compute on.
 export OMP_WAIT_POLICY ?= passive
+export OPENBLAS_THREAD_TIMEOUT ?= 20
 
 say = @printf '\n==> %s\n' "$(1)"
 
