@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import signal
@@ -19,7 +20,7 @@ from lepton_ref.framework.losses import l2_penalty
 from lepton_ref.framework.optimizers import Optimizer, clip_by_norm, global_norm
 from lepton_ref.framework.training import blame, checks, resume
 from lepton_ref.framework.training.callbacks import Callback
-from lepton_ref.framework.training.checkpoints import Checkpoint
+from lepton_ref.framework.training.checkpoints import Checkpoint, fingerprint
 from lepton_ref.framework.training.history import History
 
 Arrays = tuple[np.ndarray, ...]
@@ -62,6 +63,12 @@ class Run:
         self.epoch_rng: dict[str, Any] = rng.bit_generator.state
         self.step_rng: dict[str, Any] = self.epoch_rng
         self.gradient = model.E.value_and_grad(self.objective, has_aux=True)
+
+    @functools.cached_property
+    def fixed(self) -> dict[str, Any]:
+        """Shapes of the model's arrays and a digest of the data, computed once for checkpoints."""
+        shapes = {name: list(array.shape) for name, array in self.model.state().items()}
+        return {"parameters": shapes, "data": fingerprint(self.arrays)}
 
     def stop(self, why: str) -> None:
         """End the run after this epoch; ``why`` goes into the history."""

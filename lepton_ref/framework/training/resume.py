@@ -9,7 +9,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError, ModelFileError
 from lepton_ref.framework.training.callbacks import Callback
-from lepton_ref.framework.training.checkpoints import Checkpoint, fingerprint
+from lepton_ref.framework.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from lepton_ref.framework.training.loop import Run
@@ -71,7 +71,7 @@ def identity(run: Run, callbacks: Sequence[Callback]) -> dict[str, Any]:
     """What must be the same on both sides of a resumption."""
     return {
         "model": type(run.model).__name__,
-        "parameters": {name: list(array.shape) for name, array in run.model.state().items()},
+        "parameters": run.fixed["parameters"],
         "loss": getattr(run.loss, "__qualname__", type(run.loss).__name__),
         "optimizer": run.optimizer.settings(),
         "generator": run.rng.bit_generator.state["bit_generator"],
@@ -81,7 +81,7 @@ def identity(run: Run, callbacks: Sequence[Callback]) -> dict[str, Any]:
         "clip_norm": run.clip_norm,
         "augment": getattr(run.augment, "__qualname__", type(run.augment).__name__),
         "callbacks": [type(callback).__name__ for callback in callbacks],
-        "data": fingerprint(run.arrays),
+        "data": run.fixed["data"],
     }
 
 
