@@ -21,6 +21,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
+# make and pip both trip over a space.
+$(if $(word 2,$(CURDIR)),$(error The path of the clone must not contain spaces: $(CURDIR)))
+
 BIN    := $(CURDIR)/$(VENV)/bin
 BIN2   := $(CURDIR)/$(VENV2)/bin
 LOCKED := $(VENV)/.locked
@@ -57,7 +60,8 @@ $(LOCKED): requirements.lock
 	    echo "    make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and \
 	    "The lock is made for Python 3.11; $(PYTHON) is %d.%d" % v)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	    rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3.11-venv"; exit 1; }
 	@$(BIN)/python -m pip install $(PIP_QUIET) --requirement requirements.lock
 	@touch $@
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -104,6 +105,16 @@ def test_nothing_names_an_address_or_a_path_of_one_machine(name: str) -> None:
         r"(?<![\w.])/(?:home|root|opt|tmp|Users|usr|work)/",
     ):
         assert not re.search(pattern, text), f"{name} holds {pattern}"
+
+
+def test_every_release_of_the_lowest_python_can_install_the_lock() -> None:
+    """Requires-Python of what is installed here admits 3.11.0, not just this interpreter."""
+    refusing = [
+        distribution.name
+        for distribution in metadata.distributions()
+        if "3.11.0" not in SpecifierSet(distribution.metadata.get("Requires-Python") or "")
+    ]
+    assert not (set(map(canonicalize_name, refusing)) & set(LOCK))
 
 
 def test_conda_environment_holds_the_same_versions() -> None:

@@ -23,7 +23,9 @@ SECTIONS = {
     "Parameters", "Returns", "Yields", "Raises", "Attributes", "Notes", "References", "Examples",
     "See Also", "Other Parameters", "Warns", "Warnings", "Methods", "Example", "Note",
 }  # fmt: skip
-SPANS = re.compile(r"(``.+?``|`[^`]+`(?:_\b)?|:[a-z:]+:`[^`]+`)")
+SPANS = re.compile(
+    r"(``.+?``|`[^`]+`(?:_\b)?|:[a-z:]+:`[^`]+`|(?<![\w*\\])\*[A-Za-z][^*]*[^\s*]\*(?![\w*]))"
+)
 API_MARK = re.compile(r"^% api (\S+)$", re.MULTILINE)
 LIST_ITEM = re.compile(r"\s*([-*+•]|\d+[.)]|>>>|\.\.)\s")
 
@@ -64,7 +66,7 @@ def paragraph(lines: list[str]) -> list[str]:
     if len(lines) > 1 and (len(indents) > 1 or formulas * 2 > len(lines)):
         base = min(indents)
         return [f"| {escape(line[base:])}" for line in lines]
-    return [escape(line) for line in lines]
+    return escape("\n".join(lines)).split("\n")  # an emphasis may span lines
 
 
 def dedent_sections(lines: list[str]) -> list[str]:
