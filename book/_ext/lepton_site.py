@@ -65,7 +65,8 @@ def notebook_of(pagename: str, root: Path) -> str | None:
 def open_in_links(notebook: str, download: str) -> list[tuple[str, str, str, str]]:
     """(text, icon, tooltip, URL) of every place where a notebook can be opened."""
     lab = LAB_URL + notebook.removeprefix("notebooks/")
-    links = [("JupyterLab on this machine", "fas fa-flask", "Needs make lab running, on port 8888", lab)]
+    needs = "Needs make lab running, on port 8888"
+    links = [("JupyterLab on this machine", "fas fa-flask", needs, lab)]
     url, branch = repository_url(), repository_branch()
     if url and (found := re.match(r"https://github\.com/([^/]+)/([^/]+)$", url)):
         org, repo = found.groups()
