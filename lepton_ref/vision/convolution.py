@@ -169,8 +169,9 @@ def conv2d(x, w, b=None, stride=1, padding=0):
     dw = Σ_n dY_n X_col,nᵀ                              (eq. conv2d-dw)
     db = Σ_{n,i,j} dY                                   (eq. conv2d-db)
 
-    The columns hold each pixel up to kh·kw times. They are made for a few images at a time
-    and made again in the backward pass, so that they stay in the cache and are never stored.
+    The columns hold each pixel up to kh·kw times. They are made for a few images at a time, so
+    that they stay in the cache. Where all of them together fit it, the backward pass finds them
+    there; otherwise it makes them again, and they are never stored.
     The bias is the weight of one more row of the columns that is always 1, so the same two
     products compute b's part of Y and its gradient.
 
@@ -199,11 +200,18 @@ def conv2d(x, w, b=None, stride=1, padding=0):
     bytes_each = (kernel.shape[1] + O) * Ho * Wo * x.itemsize
     multiply_adds = N * O * Ho * Wo * K
 
+    kept: dict[int, np.ndarray] = {}
+    keep = N * kernel.shape[1] * Ho * Wo * x.itemsize <= _CACHE
+
     def columns(few: slice) -> np.ndarray:  # (n, K, Ho·Wo), a row of ones below when b is given
+        if few.start in kept and len(kept[few.start]) == few.stop - few.start:
+            return kept[few.start]
         images = x[few]
         cols = np.empty((len(images), kernel.shape[1], Ho * Wo), x.dtype)
         im2col(images, (kh, kw), stride, padding, out=cols[:, :K])
         cols[:, K:] = 1
+        if keep:
+            kept[few.start] = cols
         return cols
 
     def forward(part: slice) -> None:
