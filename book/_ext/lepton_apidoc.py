@@ -8,6 +8,7 @@ equation of the book when a page has it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ SPANS = re.compile(
     r"(``.+?``|`[^`]+`(?:_\b)?|:[a-z:]+:`[^`]+`|(?<![\w*\\])\*[A-Za-z][^*]*[^\s*]\*(?![\w*]))"
 )
 API_MARK = re.compile(r"^% api (\S+)$", re.MULTILINE)
+SOURCE = re.compile(r"Source: ")  # after the last section, what the docstring rests on
 LIST_ITEM = re.compile(r"\s*([-*+•]|\d+[.)]|>>>|\.\.)\s")
 
 
@@ -93,6 +95,9 @@ def process(lines: list[str]) -> list[str]:
         elif not line.strip():
             result.append(line)
             i += 1
+        elif section and SOURCE.match(line) and not lines[i - 1].strip():
+            section = ""
+            result.append("")  # two empty lines end a section
         elif section and section not in {"Notes", "References", "Note"}:
             header, colon, kind = line.partition(" : ")
             is_header = not line.startswith(" ")
@@ -125,6 +130,24 @@ def process_docstring(
 ) -> None:
     """Run before napoleon (event ``autodoc-process-docstring``)."""
     lines[:] = process(lines)
+
+
+def process_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show what one can write (event ``autodoc-process-signature``).
+
+    Nobody makes a protocol, and a default that a dataclass makes anew is shown as it starts.
+    """
+    if what != "class" or not signature:
+        return None
+    if getattr(obj, "_is_protocol", False):
+        return "", returns
+    for field in dataclasses.fields(obj) if dataclasses.is_dataclass(obj) else ():
+        if field.default_factory is not dataclasses.MISSING:
+            start = f"{field.name}={field.default_factory()!r}"
+            signature = signature.replace(f"{field.name}=<factory>", start)
+    return signature, returns
 
 
 def module_blocks(root: Path, folder: str) -> str:
@@ -184,6 +207,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(EquationMention)
     app.add_role("eqcite", EquationRole())
     app.connect("autodoc-process-docstring", process_docstring, priority=400)
+    app.connect("autodoc-process-signature", process_signature)
     app.connect("source-read", expand)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-resolved", resolve)

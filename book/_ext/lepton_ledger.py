@@ -146,9 +146,17 @@ def show(error: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def engines_text(proofs: list[dict[str, Any]]) -> str:
+def whole(text: str) -> nodes.Node:
+    """Words that stay on one line, such as a number with its exponent."""
+    return nodes.inline("", text, classes=["lepton-whole"])
+
+
+def engines_text(proofs: list[dict[str, Any]]) -> list[nodes.Node]:
     """``numpy 3e-10 · mxnet 2e-7``."""
-    return " · ".join(f"{name} {show(error)}" for name, error in errors_by_engine(proofs))
+    text: list[nodes.Node] = []
+    for name, error in errors_by_engine(proofs):
+        text += [nodes.Text(" · ")] * bool(text) + [whole(f"{name} {show(error)}")]
+    return text
 
 
 def badge(app: Sphinx, docname: str, label: str, equation: dict[str, Any]) -> nodes.Node:
@@ -168,7 +176,7 @@ def badge(app: Sphinx, docname: str, label: str, equation: dict[str, Any]) -> no
     else:
         line += word
     if proofs:
-        text = nodes.inline("", engines_text(proofs), classes=["lepton-errors"])
+        text = nodes.inline("", "", *engines_text(proofs), classes=["lepton-errors"])
         line += [nodes.Text(" "), text]
         path, number = find_test(Path(app.srcdir), proofs[0]["test"])
         line += [nodes.Text(" "), link_to(app, docname, "test", path, number, label)]
@@ -209,7 +217,8 @@ def proof_cell(app: Sphinx, docname: str, proofs: list[dict[str, Any]]) -> list[
         bound = show(max(float(p["tol"]) for p in group))
         paragraph = nodes.paragraph()
         paragraph += source_reference(app, docname, name, path, line)
-        paragraph += nodes.Text(f" against {oracle}: {engines_text(group)} (allowed {bound})")
+        paragraph += nodes.Text(f" against {oracle}: ")
+        paragraph += [*engines_text(group), nodes.Text(" "), whole(f"(allowed {bound})")]
         cell.append(paragraph)
     return cell
 
@@ -225,7 +234,7 @@ def code_cell(app: Sphinx, docname: str, equation: dict[str, Any]) -> list[nodes
         paragraph += source_reference(app, docname, name, definition.path, definition.line)
         paragraph += nodes.Text(f" line {definition.line}")
         cell.append(paragraph)
-    return cell or [nodes.paragraph("", "–")]
+    return cell or [nodes.paragraph("", "–", classes=["lepton-none"])]
 
 
 def page_table(app: Sphinx, docname: str, labels: list[str]) -> nodes.Node:

@@ -62,6 +62,68 @@ def test_every_page_on_a_phone(site: Site, address: str, visit: MakeVisit) -> No
     assert numbered > 0 or not list(site.html.glob("book/framework/*.html"))
 
 
+BROKEN_NAMES = """() => [...document.querySelectorAll(
+  '.bd-article table:not(.lepton-ledger) :not(pre) > code')]
+  .filter(code => code.getClientRects().length > 1 && !/\\s/.test(code.textContent.trim()))
+  .map(code => code.textContent)"""
+FIRST_COLUMN = """() => {
+  const boxes = [...document.querySelectorAll('.pst-scrollable-table-container')]
+    .filter(box => box.scrollWidth > box.clientWidth + 8);
+  return boxes.map(box => {
+    const hint = box.classList.contains('lepton-more');
+    box.scrollLeft = box.scrollWidth;
+    const cell = box.querySelector('tbody td, tbody th');
+    return {
+      hint, focus: box.tabIndex, colour: getComputedStyle(cell).backgroundColor,
+      moved: Math.abs(cell.getBoundingClientRect().left - box.getBoundingClientRect().left),
+      share: cell.getBoundingClientRect().width / box.clientWidth,
+    };
+  });
+}"""
+
+
+def test_tables_can_be_read_on_a_phone(site: Site, address: str, visit: MakeVisit) -> None:
+    """Names are whole; what scrolls says so and keeps its first column in sight."""
+    here = visit(width=390)
+    problems, scrolling = [], 0
+    for name in site.pages:
+        if '<table class="' not in (site.html / name).read_text("utf8"):
+            continue
+        here.open(address + name)
+        problems += [f"{name}: broken: {x}" for x in here.page.evaluate(BROKEN_NAMES)]
+        for table in here.page.evaluate(FIRST_COLUMN):
+            scrolling += 1
+            transparent = table["colour"] in {"transparent", "rgba(0, 0, 0, 0)"}
+            still = table["moved"] < 2 and table["share"] < 0.6 and not transparent
+            if not (still and table["hint"] and table["focus"] == 0):
+                problems.append(f"{name}: {table}")
+    assert not problems, "\n".join(problems)
+    assert scrolling > 0
+
+
+def test_cells_of_the_ledger_are_named_on_a_phone(
+    site: Site, address: str, visit: MakeVisit
+) -> None:
+    """A row becomes a card: the titles of its columns stand in it, no empty cell does."""
+    here = visit(width=390)
+    here.open(address + "book/ledger.html")
+    cards = here.page.evaluate(
+        """() => [...document.querySelectorAll('table.lepton-ledger tbody tr')].map(row =>
+          [...row.cells].filter(cell => getComputedStyle(cell).display !== 'none').map(cell =>
+            getComputedStyle(cell, '::before').content.replaceAll('"', '') + '|'
+            + cell.textContent.trim()))"""
+    )
+    assert len(cards) > 100
+    for first, *rest in cards:
+        assert first.startswith("none|(")
+        assert not [cell for cell in rest if cell.endswith("|–")]
+        titles = [cell.partition("|")[0] for cell in rest]
+        if "none|definition: claims nothing" in rest:
+            assert titles in (["none"], ["implemented in", "none"]), rest
+        else:
+            assert titles in (["proven by"], ["implemented in", "proven by"]), rest
+
+
 def test_equation_numbers_follow_the_chapters(site: Site, address: str, visit: MakeVisit) -> None:
     pages = [p for p in site.pages if p.startswith(("book/framework/", "book/vision/"))]
     if not pages:

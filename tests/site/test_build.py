@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import html
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -70,6 +74,66 @@ def test_every_public_module_is_in_the_reference(site: Site) -> None:
     html = "".join(p.read_text("utf8") for p in (site.html / "book/api").glob("*.html"))
     missing = [name for name in sorted(modules) if f'id="module-{name}"' not in html]
     assert not missing
+
+
+CLASS = re.compile(
+    r'<dt class="sig sig-object py" id="([\w.]+)">\s*<em class="property">(?:<span[^>]*>)*'
+    r"(?:class|exception)\b(.*?)</dt>",
+    re.DOTALL,
+)
+ARGUMENT = re.compile(r'<em class="sig-param">(.*?)</em>', re.DOTALL)
+
+
+def constructor(cls: type) -> list[inspect.Parameter]:
+    """What a class is made from, as its own source says."""
+    own = cls.__new__ if cls.__init__ is object.__init__ else cls.__init__
+    if own is object.__new__ or getattr(cls, "_is_protocol", False):
+        return []
+    return list(inspect.signature(own).parameters.values())[1:]
+
+
+def test_every_class_shows_what_it_is_made_from(site: Site) -> None:
+    """Names and defaults of the constructor's parameters, none hidden behind ``*args``."""
+    problems, seen = [], 0
+    for page in sorted((site.html / "book/api").glob("*.html")):
+        for path, signature in CLASS.findall(page.read_text("utf8")):
+            module, _, name = path.rpartition(".")
+            try:
+                cls = getattr(importlib.import_module(module), name)
+            except ImportError:  # an engine that is not installed
+                continue
+            if issubclass(cls, Exception) and "__init__" not in vars(cls):
+                continue
+            arguments = [
+                html.unescape(re.sub(r"<[^>]+>", "", argument))
+                for argument in ARGUMENT.findall(signature)
+            ]
+            shown = [argument for argument in arguments if argument not in {"*", "/"}]
+            expected = constructor(cls)
+            seen += bool(expected)
+            names = [str(p.replace(annotation=p.empty, default=p.empty)) for p in expected]
+            if [argument.partition("=")[0] for argument in shown] != names:
+                problems.append(f"{path} shows {shown}, is made from {names}")
+                continue
+            for argument, parameter in zip(shown, expected, strict=True):
+                default = argument.partition("=")[2]
+                if bool(default) != (parameter.default is not parameter.empty):
+                    problems.append(f"{path}: default of {argument}")
+                elif isinstance(parameter.default, (bool, int, float, str, tuple)):
+                    if ast.literal_eval(default) != parameter.default:
+                        problems.append(f"{path}: {argument} is {parameter.default!r}")
+                elif "<" in default:
+                    problems.append(f"{path}: {argument} cannot be written")
+    assert not problems, "\n".join(problems)
+    assert seen > 40
+
+
+def test_no_title_in_the_reference_keeps_its_asterisks(site: Site) -> None:
+    for page in sorted((site.html / "book/api").glob("*.html")):
+        text = re.sub(r"<(pre|code)\b.*?</\1>", "", page.read_text("utf8"), flags=re.DOTALL)
+        found = re.findall(r"(?<![\w*])\*[A-Z][^*\n]{3,}\*", re.sub(r"<[^>]+>", "", text))
+        assert not found, f"{page.name}: {found}"
+        assert "<strong>Source</strong>" not in text, page.name
 
 
 def test_bibliography_keys_are_unique() -> None:

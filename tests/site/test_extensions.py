@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -195,7 +197,8 @@ def test_the_worst_error_of_each_engine_counts() -> None:
         {"engine": "numpy", "error": 1e-12},
         {"engine": "numpy", "error": 3e-10},
     ]
-    assert lepton_ledger.engines_text(proofs) == "numpy 3e-10 · torch 2e-7"
+    text = lepton_ledger.engines_text(proofs)
+    assert "".join(node.astext() for node in text) == "numpy 3e-10 · torch 2e-7"
 
 
 def test_citations_find_the_innermost_definition(tmp_path: Path) -> None:
@@ -247,6 +250,30 @@ def test_docstrings_become_safe_markup() -> None:
     assert got[3] == "| dB = Aᵀ dY   (eq. :eqcite:`matmul-vjp`)"
     assert "::" in got and "    indented" in got
     assert got[-3:] == [r"x : array, shape (N, \*)", "    Any *number*,", r"    \*2."]
+
+
+def test_a_source_ends_the_section_before_it() -> None:
+    """Else it would be read as one more parameter, and the title would keep its asterisks."""
+    text = ["Returns", "-------", "y : array", "", "Source: Abel (1826), *On a title", "of two*."]
+    got = lepton_apidoc.process(text)
+    assert got[2:] == ["y : array", "", "", "Source: Abel (1826), *On a title", "of two*."]
+
+
+def test_a_signature_shows_what_one_can_write() -> None:
+    @dataclasses.dataclass
+    class Kept:
+        rows: list = dataclasses.field(default_factory=list)
+        text: str = ""
+
+    class Shape(Protocol):
+        pass
+
+    def shown(what: str, obj: object, signature: str) -> tuple[str, str] | None:
+        return lepton_apidoc.process_signature(None, what, "", obj, None, signature, None)
+
+    assert shown("class", Kept, "(rows=<factory>, text='')") == ("(rows=[], text='')", None)
+    assert shown("class", Shape, "(*args, **kwargs)") == ("", None)
+    assert shown("function", len, "(x)") is None
 
 
 def test_a_docstring_made_of_two_is_dedented() -> None:

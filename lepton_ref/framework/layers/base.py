@@ -24,6 +24,15 @@ from lepton_ref.engines.base import Engine
 from lepton_ref.framework.errors import ArgumentError
 
 
+class _ConstructorSignature:
+    """The signature of a class that ``help`` and editors show: ``__new__`` would hide it."""
+
+    def __get__(self, layer: Layer | None, cls: type[Layer]) -> inspect.Signature:
+        if layer is not None:
+            raise AttributeError("__signature__")  # a layer's own is that of __call__
+        return _signature(cls)
+
+
 class Layer:
     """Base of all layers and models.
 
@@ -47,6 +56,7 @@ class Layer:
     _parameter_names: tuple[str, ...] = ()
     _buffer_names: tuple[str, ...] = ()
     _observers: tuple[Callable[[Any], None], ...] = ()
+    __signature__ = _ConstructorSignature()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls)
