@@ -31,7 +31,8 @@ READY  := $(VENV)/.ready
 READY2 := $(VENV2)/.ready
 PIP_QUIET := -qq --disable-pip-version-check --retries 8
 SITE   := _build/html
-FAST   := -m 'not notebook and not browser' --ignore tests/site -n $(JOBS) --dist loadgroup
+QUICK  := not notebook and not browser
+FAST   := --ignore tests/site -n $(JOBS) --dist loadgroup
 NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.*' 2>/dev/null | sort)
 
 # The kernel, the site builder and Chromium's JupyterLab are those of the environment.
@@ -43,6 +44,7 @@ export OPENBLAS_THREAD_TIMEOUT ?= 20
 say = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help env torch book test proofs check-notebooks check-site ledger lab notebooks results bench \
+        bench-sweeps stores \
         lint format lock test-numpy2 clean distclean
 
 help: ## say what each command does
@@ -105,14 +107,15 @@ engines: $(READY)
 proofs: $(READY) ## the tests of the package and of the book, without the notebooks
 	$(call say,Proofs and tests; writes build/ledger.json)
 	@mkdir -p build
-	@OMP_NUM_THREADS=1 LEPTON_LOCKED=1 $(BIN)/python -m pytest tests $(FAST) --ledger \
+	@OMP_NUM_THREADS=1 LEPTON_LOCKED=1 $(BIN)/python -m pytest tests -m '$(QUICK)' $(FAST) --ledger \
 	    --durations 15 $(if $(COVERAGE),--cov --cov-report=term)
 
 check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, JupyterLab in a browser
 	$(call say,Notebooks: fresh runs against the stored outputs (nbval); other parameters (papermill); JupyterLab)
 	@export OMP_NUM_THREADS=$(THREADS); status=0; \
 	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks --durations 10 || status=1; \
-	$(BIN)/python -m pytest tests -m 'notebook or browser' --ignore tests/site --durations 10 || status=1; \
+	$(BIN)/python -m pytest tests -m notebook -n $(JOBS) --durations 10 || status=1; \
+	$(BIN)/python -m pytest tests -m browser --ignore tests/site --durations 10 || status=1; \
 	exit $$status
 
 check-site: $(READY) ## the site: built without a warning, read in headless Chromium, accessible
@@ -139,6 +142,14 @@ results: $(READY) ## run notebooks with profile=full for the results table (PAGE
 	$(call say,Results: full profile on $(ENGINES); this may take hours)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.results $(PAGES) --engine $(ENGINES)
 
+stores: $(READY) ## install Azurite, an Azure store on this machine, for the tests (needs node and npm)
+	$(call say,Azurite: into build/azurite)
+	@$(BIN)/python -m tests.cloud.sweeps.servers
+
+bench-sweeps: $(READY) ## measure sweeps of short notebooks beside plain papermill
+	$(call say,Benchmarks: leave the machine alone meanwhile)
+	@$(BIN)/python -m benchmarks.cloud.bench_sweeps
+
 bench: $(READY) ## measure every operator beside its peers and write the performance table
 	$(call say,Benchmarks: leave the machine alone meanwhile)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks
@@ -161,7 +172,7 @@ lock: $(READY) ## make requirements.lock from pyproject.toml (UPGRADE=--upgrade:
 
 test-numpy2: $(READY2) ## the second leg: NumPy 2.x without MXNet, from the same lock
 	$(call say,Second leg: the NumPy engine on NumPy $(NUMPY2))
-	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests $(FAST)
+	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests -m '$(QUICK) and not processes' $(FAST)
 
 $(READY2): requirements.lock pyproject.toml Makefile
 	$(call say,Environment: $(VENV2) with NumPy $(NUMPY2) and without MXNet)

@@ -10,8 +10,6 @@ prose of the book quote: the records, the parameters, how long it took, and on w
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
 import json
 import os
 import platform
@@ -24,8 +22,9 @@ from typing import Any
 
 import nbformat
 
+from lepton_ref.cloud.sweeps.notebooks import code_digest, records
+
 ROOT = Path(__file__).resolve().parents[1]
-MIME = "application/papermill.record/text/plain"
 PACKAGES = ("lepton-ref", "numpy", "mxnet", "torch")
 
 
@@ -33,23 +32,6 @@ def pages(root: Path = ROOT) -> list[str]:
     """Every notebook, as ``chapter/page``."""
     found = (root / "notebooks").glob("*/*.ipynb")
     return sorted(path.relative_to(root / "notebooks").with_suffix("").as_posix() for path in found)
-
-
-def records(notebook: nbformat.NotebookNode) -> dict[str, Any]:
-    """What the cells of an executed notebook recorded, by name."""
-    found = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if name is not None and MIME in output.get("data", {}):
-                found[name] = ast.literal_eval(output["data"][MIME])
-    return found
-
-
-def code_digest(notebook: nbformat.NotebookNode) -> str:
-    """SHA-256 of what a notebook does: its code cells, whatever it shows or says."""
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256("\n# %%\n".join(code).encode()).hexdigest()
 
 
 def environment() -> dict[str, str]:

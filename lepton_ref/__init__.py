@@ -2,7 +2,8 @@
 
 Every layer, model and loss is written once against a small surface of operators that three
 engines implement: NumPy (the default), MXNet and PyTorch. ``import lepton_ref`` loads NumPy
-and nothing else; the chapters ``framework``, ``vision`` and ``text`` load when first used.
+and nothing else; the chapters ``framework``, ``vision``, ``text`` and ``cloud`` load when first
+used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lepton_ref.framework.errors import (
 
 __version__ = "0.1.0"
 
-_CHAPTERS = ("framework", "vision", "text", "datasets", "engines")
+_CHAPTERS = ("framework", "vision", "text", "cloud", "datasets", "engines")
 
 # name -> module that defines it; loaded at first use.
 _LAZY = {
@@ -32,6 +33,7 @@ _LAZY = {
     "load": "lepton_ref.datasets",
     "record": "lepton_ref.framework.evaluation",
     "check": "lepton_ref.framework.evaluation",
+    "report": "lepton_ref.framework.evaluation",
 }
 
 __all__ = [

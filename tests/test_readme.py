@@ -45,7 +45,20 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
             assert (ROOT / path).exists(), path
 
 
-def test_the_notebook_that_the_readme_varies_exists() -> None:
-    (folder,) = re.findall(r"^cd (\S+)$", text("README.md"), re.M)
-    (notebook,) = re.findall(r"papermill (\S+\.ipynb)", text("README.md"))
-    assert (ROOT / folder / notebook).is_file()
+def test_the_sweep_of_the_readme_can_start(tmp_path) -> None:
+    """Its two commands, as typed: the notebooks exist and accept the parameters."""
+    from lepton_ref import cli
+    from lepton_ref.cloud.sweeps import SweepSpec, open_sweep, options
+
+    code = text("README.md").replace("\\\n", " ")
+    lines = [line.split() for line in code.splitlines() if ".venv/bin/lepton-ref" in line]
+    assert [words[1] for words in lines] == ["run", "sweep"]
+    for words in lines:
+        given = cli.joined(words)
+        notebook, named = str(ROOT / given[2]), dict(zip(given, given[1:]))
+        spec = SweepSpec(notebook, str(tmp_path))
+        grid = [b for a, b in zip(given, given[1:]) if a == "--grid"]
+        told = [b for a, b in zip(given, given[1:]) if a == "-p"]
+        said = options.Varied(told, grid, [], 0, 0, "", "maximize", "none", 0)
+        plan = open_sweep(options.vary(spec, said))
+        assert len(plan.runs) == (6 if grid else 1), named

@@ -231,6 +231,39 @@ class BenchmarkMachine(Benchmarks):
         return [table(["what", "value"], rows)]
 
 
+class SweepTable(Table):
+    """``{sweep-table}``: how long sweeps of short notebooks take, beside plain papermill."""
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir) / "benchmarks" / "sweeps.json"
+        if not path.is_file():
+            self.warn("benchmarks/sweeps.json does not exist")
+            return []
+        self.env.note_dependency(str(path))
+        run = json.loads(path.read_text("utf8"))
+        figures, bars, about = run["figures"], run["bars"], run["environment"]
+        ours = run["seconds"]["lepton-ref sweep"]
+        body = [
+            [label, f"{seconds:.1f} s", f"{seconds / ours:.1f}"]
+            for label, seconds in run["seconds"].items()
+        ]
+        per_run, overhead = figures["papermill_per_run"], figures["ray_overhead"]
+        more = [
+            ["one run of papermill", f"{per_run:.2f} s", "–"],
+            ["one run on Ray, warm kernel", f"{figures['ray_warm_per_run']:.2f} s", "–"],
+            ["what a run on Ray adds to papermill's own", f"{overhead:.2f} s",
+             f"≤ {bars['ray_overhead']} s"],
+            [f"asking again for a finished sweep of {about['resumed']} runs",
+             f"{figures['resume']:.2f} s", f"≤ {bars['resume']:g} s"],
+        ]  # fmt: skip
+        where = f"{about['cpu']}, {about['cores']} cores, {about['measured']}"
+        return [
+            table([f"{about['runs']} runs", "time", "÷ lepton-ref sweep"], body, ()),
+            table(["what", "time", "bar"], more, ()),
+            nodes.paragraph("", f"Measured on {where}."),
+        ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_role("recorded", RecordRole())
@@ -238,4 +271,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("results-table", ResultsTable)
     app.add_directive("benchmark-table", BenchmarkTable)
     app.add_directive("benchmark-machine", BenchmarkMachine)
+    app.add_directive("sweep-table", SweepTable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

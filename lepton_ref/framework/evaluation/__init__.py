@@ -30,6 +30,7 @@ from lepton_ref.framework.evaluation.recording import (
     check_parameters,
     record,
     recorded,
+    report,
 )
 from lepton_ref.framework.evaluation.trap import NonFiniteTrap, TrappedError
 
@@ -37,6 +38,6 @@ __all__ = [
     "ActivationMonitor", "Brier", "Calibration", "CheckError", "GradientMonitor", "Interval",
     "NonFiniteTrap", "RocCurve", "Scores", "TrappedError", "accuracy", "auc",
     "bootstrap_interval", "brier", "calibration", "check", "check_parameters",
-    "confusion_matrix", "mann_whitney", "precision_recall_f1", "record", "recorded",
+    "confusion_matrix", "mann_whitney", "precision_recall_f1", "record", "recorded", "report",
     "roc_curve", "wilson_interval",
 ]  # fmt: skip

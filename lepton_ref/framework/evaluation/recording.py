@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -96,6 +97,37 @@ def _emit(name: str, value: Value) -> None:
         return
     metadata = {"scrapbook": {"name": name, "mime_prefix": _MIME_PREFIX}}
     display({f"{_MIME_PREFIX}text/plain": repr(value)}, raw=True, metadata=metadata)
+
+
+def report(name: str, value: Any, step: int) -> None:
+    """Tell a search how far this run has come, so that it can stop a hopeless one early.
+
+    Outside a sweep that searches this does nothing.
+
+    Parameters
+    ----------
+    name : str
+        The metric that the search looks at: ``"validation_accuracy"``.
+    value : float
+    step : int
+        Epoch, or whatever grows; not negative.
+
+    Raises
+    ------
+    ArgumentError
+        For a value that is no finite number or a step that is no count.
+    """
+    plain = _plain(name, value)
+    if isinstance(plain, str) or isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ArgumentError(
+            f"report({name!r})", "value", f"{value!r} at step {step!r}",
+            "a number, and a step of 0 or more",
+        )  # fmt: skip
+    if os.environ.get("LEPTON_REPORT") and "IPython" in sys.modules:
+        from IPython.display import display
+
+        bundle = {"name": name, "value": float(plain), "step": step}
+        display({"application/vnd.lepton.report+json": bundle}, raw=True)
 
 
 def check(bounds: Mapping[str, tuple[Any, ...]]) -> None:
@@ -207,16 +239,16 @@ def check_parameters(
         For an unknown engine, one that is not installed, or a GPU that is not there.
     """
     for name, value in (("engine", engine), ("device", device)):
-        _one("parameters", name, (value, str))
-    _one("parameters", "seed", (seed, int, "[0, inf)"))
-    _one("parameters", "profile", (profile, tuple(profiles)))
+        check_value("parameters", name, (value, str))
+    check_value("parameters", "seed", (seed, int, "[0, inf)"))
+    check_value("parameters", "profile", (profile, tuple(profiles)))
     for name, declared in others.items():
-        _one("parameters", name, declared)
+        check_value("parameters", name, declared)
     _refuse_unknown({"engine", "device", "seed", "profile", *others})
     return use(engine, device)
 
 
-def _one(where: str, name: str, declared: Any) -> None:
+def check_value(where: str, name: str, declared: Any) -> None:
     """Check one ``(value, type or choices[, interval])``."""
     if not isinstance(declared, tuple) or len(declared) not in (2, 3):
         raise ArgumentError(

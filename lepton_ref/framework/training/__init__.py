@@ -5,7 +5,7 @@
 >>> history["validation_loss"]
 """
 
-from lepton_ref.framework.training.callbacks import Callback, EarlyStopping
+from lepton_ref.framework.training.callbacks import Callback, EarlyStopping, Report
 from lepton_ref.framework.training.checkpoints import Checkpoint
 from lepton_ref.framework.training.folds import CrossValidation, cross_validate
 from lepton_ref.framework.training.history import History
@@ -17,6 +17,7 @@ __all__ = [
     "CrossValidation",
     "EarlyStopping",
     "History",
+    "Report",
     "Run",
     "cross_validate",
     "evaluate",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.evaluation.recording import report
 
 if TYPE_CHECKING:
     from lepton_ref.framework.training.loop import Run
@@ -39,6 +40,34 @@ class Callback:
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what :meth:`state` gave."""
+
+
+class Report(Callback):
+    """Tell a search a column of the history after each epoch (:func:`.evaluation.report`).
+
+    Outside a sweep that searches this does nothing.
+
+    Parameters
+    ----------
+    monitor : str
+        A column of the history: ``"validation_accuracy"``.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_epoch(self, run: Run) -> None:
+        row = run.history.rows[-1]
+        if self.monitor not in row:
+            raise ArgumentError(
+                "Report", "monitor", f"the value {self.monitor!r}",
+                f"one of {', '.join(row)}" + ("" if run.validated else " (give `validation`)"),
+            )  # fmt: skip
+        report(self.monitor, row[self.monitor], run.epoch)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Nothing to remember, so a checkpoint may be resumed around it."""
+        return {}
 
 
 class EarlyStopping(Callback):

@@ -9,9 +9,10 @@ JSON description in its header; nothing in it is ever executed.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError, ModelFileError
 from lepton_ref.framework.files import write_atomic
 from lepton_ref.framework.models.format import file_digest, read_header
+from lepton_ref.framework.training.callbacks import Callback
 from lepton_ref.framework.training.checks import check_count
 
 FORMAT = "lepton-checkpoint"
@@ -97,6 +99,29 @@ class Checkpoint:
             When the file is truncated, altered, or no checkpoint.
         """
         return unpack(self.path.read_bytes(), str(self.path))
+
+
+_calls = itertools.count(1)
+
+
+def automatic(callbacks: Sequence[Callback]) -> Checkpoint | None:
+    """The checkpoint of a call of ``fit`` that names none, in a run that may be moved.
+
+    A sweep sets ``LEPTON_CHECKPOINTS`` to a folder that it carries from one attempt at a run to
+    the next. The n-th call of ``fit`` in the notebook saves there as ``fit-n.checkpoint``, and
+    the next attempt, which runs the same code, finds it under the same number.
+
+    Returns
+    -------
+    Checkpoint or None
+        None outside a sweep, and with a callback that keeps no state of its own: it would
+        remember only the steps after the resumption.
+    """
+    number = next(_calls)
+    folder = os.environ.get("LEPTON_CHECKPOINTS")
+    if not folder or any(type(callback).state is Callback.state for callback in callbacks):
+        return None
+    return Checkpoint(Path(folder) / f"fit-{number}.checkpoint")
 
 
 def pack(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> bytes:

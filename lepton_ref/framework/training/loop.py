@@ -20,7 +20,7 @@ from lepton_ref.framework.losses import l2_penalty
 from lepton_ref.framework.optimizers import Optimizer, clip_by_norm, global_norm
 from lepton_ref.framework.training import blame, checks, resume
 from lepton_ref.framework.training.callbacks import Callback
-from lepton_ref.framework.training.checkpoints import Checkpoint, fingerprint
+from lepton_ref.framework.training.checkpoints import Checkpoint, automatic, fingerprint
 from lepton_ref.framework.training.history import History
 
 Arrays = tuple[np.ndarray, ...]
@@ -189,7 +189,8 @@ def fit(
         Leave out an epoch's last batch when it is not full.
     callbacks : sequence of Callback
     checkpoint : Checkpoint, optional
-        Save and resume, to the bit.
+        Save and resume, to the bit. Without one, a run of a sweep gets its own when the machine
+        may go at any moment (:func:`.checkpoints.automatic`).
     progress : bool
         Show a progress bar (on stderr).
 
@@ -237,6 +238,8 @@ def fit(
         sets = (arrays,) if held_out is None else (arrays, held_out)
         checks.check_fit("fit", model, loss, settings["metrics"], *sets)
         run = Run(model, loss, arrays, optimizer, rng, **settings)
+        if checkpoint is None:
+            checkpoint = automatic(callbacks)
         if checkpoint is not None:
             checkpoint.prepare()
             if checkpoint.resume and checkpoint.path.exists():

@@ -1,0 +1,1 @@
+"""Where runs execute: this machine, Ray, or Kubernetes."""

@@ -1,0 +1,306 @@
+"""From a plan to its end: the backend chosen, the sweep run, its results told."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lepton_ref.cloud.sweeps import finish as finishing
+from lepton_ref.cloud.sweeps import secrets
+from lepton_ref.cloud.sweeps.backends.base import Backend
+from lepton_ref.cloud.sweeps.driver import SweepResult, committed, run_sweep
+from lepton_ref.cloud.sweeps.errors import SweepError
+from lepton_ref.cloud.sweeps.plan import Plan
+from lepton_ref.cloud.sweeps.progress import Bar, given, shown
+from lepton_ref.cloud.sweeps.runs import BELOW_BOUNDS, Outcome
+from lepton_ref.cloud.sweeps.storage import Store
+
+
+def launch(
+    plan: Plan,
+    console: Console,
+    errors: Console,
+    *,
+    source: str = "",
+    prices: str | None = None,
+    dry_run: bool = False,
+    seconds_per_run: float = 0.0,
+) -> int:
+    """Run a sweep as the command line does; the exit code.
+
+    0: every run complete; 1: runs failed; 128 + signal: interrupted.
+
+    Raises
+    ------
+    SweepError, StoreError, BackendError
+        When it cannot start.
+    """
+    spec = plan.spec
+    store = Store(spec.output)
+    if spec.backend == "kubernetes" and not dry_run:
+        return _on_kubernetes(plan, console, source)
+    backend = make_backend(plan)
+    price = _price(plan, prices)
+    for warning in price.warnings if price else ():
+        errors.print(f"[yellow]price:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    if plan.repeated:
+        console.print(
+            f"{plan.repeated} runs are asked for more than once; each is executed once",
+            highlight=False,
+        )
+    if dry_run:
+        _price_it(plan, store, backend, price, console, seconds_per_run)
+        return 0
+    _check_secrets(plan)
+    began = time.perf_counter()
+    rate = price.cost_per_run_second if price else None
+    bar = Bar(console, plan.title, rate, price.currency if price else "USD")
+    result = run_sweep(plan, backend, store, bar)
+    took = time.perf_counter() - began
+    cost = ""
+    if price and result.state.executed:
+        cost = f"{result.state.busy_seconds * price.cost_per_run_second:.4f} {price.words}"
+    if not finishing.up_to_date(result, store):
+        slots = getattr(backend, "slots", spec.workers)
+        finishing.finish(
+            plan, result, store,
+            backend=f"{spec.backend}, {slots} at a time" if slots else spec.backend,
+            wall_seconds=took if result.state.executed else None, cost=cost,
+            command=shlex.join(["lepton-ref", *sys.argv[1:]]) if source else "",
+        )  # fmt: skip
+    return _tell(plan, result, store, console, errors, took)
+
+
+def make_backend(plan: Plan) -> Backend:
+    """The backend that a sweep names, not yet started."""
+    spec = plan.spec
+    if spec.backend == "ray":
+        from lepton_ref.cloud.sweeps.backends.ray import RayBackend
+
+        return RayBackend(spec.address, spec.workers or None, spec.limits)
+    if spec.address:
+        raise SweepError("`address` is of a Ray cluster; add --backend ray")
+    from lepton_ref.cloud.sweeps.backends.local import LocalBackend
+
+    return LocalBackend(spec.workers or None, spec.limits)
+
+
+def _check_secrets(plan: Plan) -> None:
+    """On this machine, a secret that is not set fails before any run does."""
+    if plan.spec.backend == "local":
+        for parameters in [plan.spec.parameters, *(run.parameters for run in plan.runs)]:
+            for name in secrets.named(parameters).values():
+                secrets.secret(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rate:
+    """What runs cost on the machine that the sweep names."""
+
+    price: Any
+    cost_per_run_second: float
+    currency: str
+    words: str
+    warnings: list[str]
+
+
+def _price(plan: Plan, prices: str | None) -> _Rate | None:
+    """The rate of the sweep's machine, shared by the runs that fit on it."""
+    spec = plan.spec
+    if not spec.machine:
+        if prices or spec.spot:
+            raise SweepError("`machine` is missing: which entry of the price file?")
+        return None
+    from lepton_ref.cloud.sweeps.prices import load_prices, runs_at_a_time
+
+    book = load_prices(prices)
+    price = book.machine(spec.machine)
+    hourly = price.hourly(spec.spot)
+    slots = runs_at_a_time(price, spec.limits)
+    kind = "spot" if spec.spot else "on demand"
+    words = f"{price.currency} ({price.name}, {kind}, prices of {price.as_of or book.date})"
+    rate = hourly / 3600 / slots
+    return _Rate(price, rate, price.currency, words, book.warnings(price, spec.spot))
+
+
+def _price_it(
+    plan: Plan,
+    store: Store,
+    backend: Backend,
+    rate: _Rate | None,
+    console: Console,
+    seconds_per_run: float,
+) -> None:
+    """Say what the sweep would do and cost."""
+    spec = plan.spec
+    stored = committed(store)
+    total = spec.search.n if spec.search else len(plan.runs)
+    left = total if spec.search else sum(run.id not in stored for run in plan.runs)
+    lines = Table(show_header=False, box=None, pad_edge=False)
+    lines.add_row("notebook", escape(plan.name))
+    lines.add_row("varied", ", ".join(plan.varied) or "nothing")
+    lines.add_row("runs", f"{total}, of which {total - left} are in the store")
+    mine = [o.seconds for o in stored.values() if o.seconds]
+    each = seconds_per_run or (sum(mine) / len(mine) if mine else 0.0)
+    slots = getattr(backend, "slots", None) or spec.workers or 1
+    if each:
+        source = "given" if seconds_per_run else f"mean of {len(mine)} earlier runs"
+        lines.add_row("one run", f"{each:.3g} s ({source})")
+        lines.add_row("time", f"{shown(left * each / slots)} with {slots} at a time")
+    else:
+        lines.add_row("one run", "unknown; say --seconds-per-run, or run a few first")
+    if rate and each:
+        from lepton_ref.cloud.sweeps.prices import estimate
+
+        found = estimate(left, each, rate.price, slots, spec.spot, limits=spec.limits)
+        lines.add_row("cost", f"about {found.cost:.2f} {rate.words}")
+    console.print(lines, highlight=False)
+
+
+def _tell(
+    plan: Plan, result: SweepResult, store: Store, console: Console, errors: Console, took: float
+) -> int:
+    """Say how it ended; the exit code."""
+    state = result.state
+    strict = plan.spec.below_bounds == "fail"
+    failures = result.failures(strict)
+    fine = len(result.outcomes) - len(failures)
+    executed = "nothing was executed" if not state.executed else f"{state.executed} attempts"
+    console.print(
+        f"{fine} of {state.total} runs are complete ({executed}, {shown(took)}); "
+        f"results.parquet, results.csv and report.html in {escape(store.url)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.earlier:
+        console.print(
+            f"the store also holds {result.earlier} runs of other code or parameters, which are "
+            "not in the table",
+            highlight=False,
+        )
+    _failures(failures, errors)
+    if result.interrupted:
+        errors.print(
+            f"interrupted with {result.missing} runs to go; the same command goes on from here",
+            highlight=False,
+        )
+        return 128 + result.interrupted
+    return 1 if failures or result.missing else 0
+
+
+def _failures(failures: list[Outcome], errors: Console) -> None:
+    """A table of what failed and why."""
+    if not failures:
+        return
+    lines = Table(title=f"{len(failures)} runs are not as they should be", title_justify="left")
+    for head in ("run", "parameters", "what", "why"):
+        lines.add_column(head, overflow="fold")
+    for outcome in failures[:50]:
+        error = outcome.error or {}
+        cell = f" (cell {error['cell']})" if error.get("cell") else ""
+        why = f"{error.get('name', '')}: {str(error.get('value', '')).partition(chr(10))[0][:160]}"
+        word = "below bounds" if outcome.status == BELOW_BOUNDS else outcome.status
+        lines.add_row(
+            outcome.id[:8], escape(given(outcome)), word.replace("_", " ") + cell, escape(why)
+        )
+    errors.print(lines, highlight=False)
+    if len(failures) > 50:
+        errors.print(f"and {len(failures) - 50} more; the report lists all of them")
+
+
+def _on_kubernetes(plan: Plan, console: Console, source: str) -> int:
+    """Hand the whole sweep to a cluster, and look on."""
+    from lepton_ref.cloud.sweeps.backends import kubernetes
+
+    spec = plan.spec
+    if not source.endswith((".yaml", ".yml")):
+        raise SweepError("a sweep on Kubernetes needs a sweep file: lepton-ref sweep X.yaml")
+    options = dict(spec.options)
+    follow = bool(options.pop("follow", True))
+    only = options.pop("manifest_only", False)
+    files = {Path(source).name: _portable(source, plan)}
+    if "://" not in spec.notebook:
+        files[plan.name] = plan.text
+    known = {f.name for f in dataclasses.fields(kubernetes.Cluster)}
+    for key in options:
+        if key not in known:
+            raise SweepError(f"options: unknown key `{key}`; accepted: {', '.join(sorted(known))}")
+    named = secrets.named(spec.parameters).values()
+    options["secrets"] = tuple(options.get("secrets", ())) or tuple(dict.fromkeys(named))
+    if "image" not in options:
+        raise SweepError("options: `image` is missing: a container image with an exact tag")
+    cluster = kubernetes.Cluster(**options)
+    built = kubernetes.documents(
+        plan.title, files, Path(source).name, spec.output, cluster, spec.limits
+    )
+    if only:
+        console.print(kubernetes.to_yaml(built), highlight=False, markup=False, soft_wrap=True)
+        return 0
+    told: list[str] = []
+
+    def progress(now: Any) -> None:
+        done = "" if now.committed is None else f", {now.committed} runs stored"
+        line = f"{now.deployment or 'sent'} {now.job}{done} {now.note}".strip()
+        if told[-1:] != [line]:
+            told.append(line)
+            console.print(line, highlight=False, markup=False)
+
+    result = kubernetes.submit_sweep(built, follow=follow, on_progress=progress)
+    console.print(result.message, highlight=False, markup=False, soft_wrap=True)
+    if result.state == "running":  # Ctrl-C left it to itself
+        return 128 + signal.SIGINT
+    return 0 if result.ok or result.state == "submitted" else 1
+
+
+def _portable(source: str, plan: Plan) -> str:
+    """The sweep file as it reads inside the cluster: its notebook lies beside it."""
+    import yaml
+
+    data = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+    if "://" not in plan.spec.notebook:
+        data["notebook"] = plan.name
+    for key in ("backend", "address", "options"):
+        data.pop(key, None)
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def report_again(url: str, to: str = "") -> int:
+    """Write tables and report of a store anew, over all complete and failed runs that it holds.
+
+    Returns
+    -------
+    int
+        Runs in the table.
+    """
+    from lepton_ref.cloud.sweeps.report import About, report_html
+    from lepton_ref.cloud.sweeps.results import table, write_tables
+
+    store = Store(url, create=False)
+    outcomes = list(committed(store).values())
+    for path in store.list("failed"):
+        if path.endswith("/run.json"):
+            outcomes.append(Outcome.from_json(store.read_json(path)))
+    if not outcomes:
+        raise SweepError(f"the store {store.url} holds no run")
+    about: dict[str, Any] = {}
+    name = "sweep"
+    if store.exists("sweep.json"):
+        sweep = store.read_json("sweep.json")
+        name, about = sweep["name"], {"notebook": sweep["notebook"], "backend": sweep["backend"]}
+    frame = table(outcomes)
+    page = report_html(name, frame, notebooks=finishing.reader(store), about=About(**about))
+    if to:
+        Path(to).write_text(page, encoding="utf-8")
+    else:
+        write_tables(store, frame)
+        store.write_text(finishing.REPORT, page)
+    return len(frame)
