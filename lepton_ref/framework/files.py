@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -19,7 +20,17 @@ def write_atomic(path: Path, content: bytes) -> None:
         The folder cannot be made, or the disk is full or read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    write_by_way_of(path.with_name(f".{path.name}.{secrets.token_hex(4)}.part"), path, content)
+
+
+def write_by_way_of(part: Path, path: Path, content: bytes) -> None:
+    """The same through the temporary file `part`, new and in the folder of `path`, which exists.
+
+    Raises
+    ------
+    OSError
+        As :func:`write_atomic`; nothing is left of `part`.
+    """
     try:
         with open(part, "xb") as stream:
             stream.write(content)
@@ -27,5 +38,6 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lepton_ref.framework.files import write_by_way_of
+
 #: Names of files that are being written.
 PART = re.compile(r"\.lepton-[0-9a-f]{16}\.part")
 
@@ -24,18 +26,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     a power cut (which may undo the renames of its last seconds, but halves none). Of several
     writers the last to rename wins whole. The folder must exist.
     """
+    # Not tempfile.mkstemp: its files are readable by their owner only, and a store is shared.
     part = path.with_name(f".lepton-{secrets.token_hex(8)}.part")
-    try:
-        # Not tempfile.mkstemp: its files are readable by their owner only, and a store is shared.
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+    write_by_way_of(part, path, content)
 
 
 class LocalFiles:
