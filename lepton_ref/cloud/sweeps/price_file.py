@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lepton_ref.cloud.sweeps.errors import SweepError, did_you_mean
 from lepton_ref.cloud.sweeps.prices import Price, PriceBook
+from lepton_ref.cloud.sweeps.yaml_file import read_yaml
 
 
 class _Key(NamedTuple):
@@ -128,17 +129,7 @@ class _Reader:
 
 def parse_prices(text: str, name: str) -> PriceBook:
     """A price file from its text; ``name`` stands in the messages."""
-    import yaml
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise SweepError(f"{name}, line {line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise SweepError(f"{name}, line 1: not YAML: {error}") from error
+    root, data = read_yaml(text, name)
     reader = _Reader(name, root)
     file = reader.checked(data, (), _FILE)
     machines: dict[str, Price] = {}

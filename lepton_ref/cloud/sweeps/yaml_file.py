@@ -81,20 +81,30 @@ def parse_spec(
     text: str, name: str = "sweep", overrides: Mapping[str, Any] | None = None
 ) -> SweepSpec:
     """A sweep from the text of its file; ``name`` stands in the messages."""
+    root, data = read_yaml(text, name)
+    if root is None or not isinstance(data, dict):
+        raise SweepError(f"{name}, line 1: a sweep is a mapping: notebook, output, grid, ...")
+    return _Reader(_Lines(name, root)).spec(data, dict(overrides or {}))
+
+
+def read_yaml(text: str, name: str) -> tuple[Any, Any]:
+    """The nodes of a YAML text, which know their lines, and its values.
+
+    Raises
+    ------
+    SweepError
+        With the line, when it is not YAML.
+    """
     import yaml
 
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise SweepError(f"{name}, line {line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that no calendar has
         raise SweepError(f"{name}, line 1: not YAML: {error}") from error
-    if root is None or not isinstance(data, dict):
-        raise SweepError(f"{name}, line 1: a sweep is a mapping: notebook, output, grid, ...")
-    return _Reader(_Lines(name, root)).spec(data, dict(overrides or {}))
 
 
 class _Reader:
