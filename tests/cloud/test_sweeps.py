@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +177,20 @@ def test_when_spot_is_worth_it(prove) -> None:
 def test_bad_numbers_are_refused_by_name(call, name: str) -> None:
     with pytest.raises(ArgumentError, match=f"argument `{name}`"):
         call()
+
+
+def test_the_figures_in_the_running_text_are_those_of_the_formulas() -> None:
+    page = Path(__file__).parents[2] / "book" / "cloud" / "sweeps.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    power = round(e.collision_bound(1e6, 80) * 1e13)
+    hour, five = (e.time_without_checkpoints(h * 3600.0, 1 / 3600) for h in (1, 5))
+    for said in (
+        f"that is ${power} \\cdot 10^{{-13}}$",
+        f"takes {e.expected_attempts(0.2, 3):.2f} attempts",
+        f"with chance {e.chance_of_success(0.2, 3):.4f}",
+        f"takes {hour / 3600:.1f} hours",
+        f"takes {('', 'one', 'two', 'three', 'four', 'five', 'six')[round(five / 86400)]} days",
+        f"belongs every {e.best_interval(1 / 3600, 1.0):.0f} seconds",
+    ):
+        assert said in text, said
+    assert round(500 * (1 - e.chance_of_success(0.2, 3))) == 1, "one of 500 is still expected"
