@@ -9,6 +9,7 @@ training moves in its last digits from one processor to the next. Pictures are n
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -87,4 +88,10 @@ def close(fresh: str, stored: str, atol: float, rtol: float = 0.0) -> bool:
     if words[0] != words[1]:
         return False
     pairs = zip(NUMBER.findall(fresh), NUMBER.findall(stored), strict=True)
-    return all(abs(float(a) - float(b)) <= atol + rtol * abs(float(b)) for a, b in pairs)
+    return all(within(float(a), float(b), atol + rtol * abs(float(b))) for a, b in pairs)
+
+
+def within(fresh: float, stored: float, distance: float) -> bool:
+    """At most this far apart, as printed: the floats of 0.45 and 0.44 are a little over 0.01."""
+    apart = abs(fresh - stored)
+    return apart <= distance or math.isclose(apart, distance, rel_tol=1e-9)

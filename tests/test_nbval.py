@@ -26,6 +26,8 @@ _spec.loader.exec_module(comparison)
         ("accuracy 0.871", "precision 0.871", 0.01, False),
         ("accuracy 0.871", "accuracy 0.871 0.871", 0.01, False),
         ("[ 0.01 -1.  ]", "[-0.01 -1.  ]", 0.05, True),
+        ("loss 0.45", "loss 0.44", 0.01, True),
+        ("loss 0.4501", "loss 0.44", 0.01, False),
         ("loss 1e-3", "loss 1.2e-3", 0.001, True),
         ("loss nan", "loss 0.1", 10.0, False),
         ("loss inf", "loss inf", 0.0, True),

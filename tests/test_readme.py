@@ -46,9 +46,13 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 
 
 def test_the_sweep_of_the_readme_can_start(tmp_path) -> None:
-    """Its two commands, as typed: the notebooks exist and accept the parameters."""
+    """Its two commands, as typed: the notebooks exist and accept the parameters.
+
+    Where the engine that one of them names is not installed, it says that instead.
+    """
     from lepton_ref import cli
-    from lepton_ref.cloud.sweeps import SweepSpec, open_sweep, options
+    from lepton_ref.cloud.sweeps import SweepError, SweepSpec, open_sweep, options
+    from lepton_ref.engines import NAMES, installed
 
     code = text("README.md").replace("\\\n", " ")
     lines = [line.split() for line in code.splitlines() if ".venv/bin/lepton-ref" in line]
@@ -60,5 +64,9 @@ def test_the_sweep_of_the_readme_can_start(tmp_path) -> None:
         grid = [b for a, b in zip(given, given[1:]) if a == "--grid"]
         told = [b for a, b in zip(given, given[1:]) if a == "-p"]
         said = options.Varied(told, grid, [], 0, 0, "", "maximize", "none", 0)
-        plan = open_sweep(options.vary(spec, said))
-        assert len(plan.runs) == (6 if grid else 1), named
+        varied = options.vary(spec, said)
+        if absent := set(NAMES) & set(given) - set(installed()):
+            with pytest.raises(SweepError, match=f"engine '{absent.pop()}' is not installed here"):
+                open_sweep(varied)
+        else:
+            assert len(open_sweep(varied).runs) == (6 if grid else 1), named
