@@ -113,7 +113,8 @@ proofs: $(READY) ## the tests of the package and of the book, without the notebo
 check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, JupyterLab in a browser
 	$(call say,Notebooks: fresh runs against the stored outputs (nbval); other parameters (papermill); JupyterLab)
 	@export OMP_NUM_THREADS=$(THREADS); status=0; \
-	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks --durations 10 || status=1; \
+	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks -n $(JOBS) --dist loadfile \
+	    --durations 10 || status=1; \
 	$(BIN)/python -m pytest tests -m notebook -n $(JOBS) --durations 10 || status=1; \
 	$(BIN)/python -m pytest tests -m browser --ignore tests/site --durations 10 || status=1; \
 	exit $$status
