@@ -55,6 +55,7 @@ help: ## say what each command does
 
 env: $(READY) ## build the environment (.venv) from requirements.lock
 
+# The lock is whole, so pip need not resolve it (--no-deps); `pip check` says whether that is so.
 $(LOCKED): requirements.lock
 	$(call say,Environment: $(VENV) from requirements.lock; about two minutes the first time)
 	@command -v $(PYTHON) >/dev/null || { \
@@ -64,7 +65,7 @@ $(LOCKED): requirements.lock
 	    "The lock is made for Python 3.11; $(PYTHON) is %d.%d" % v)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	    rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3.11-venv"; exit 1; }
-	@$(BIN)/python -m pip install $(PIP_QUIET) --requirement requirements.lock
+	@$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --requirement requirements.lock
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
@@ -113,15 +114,15 @@ proofs: $(READY) ## the tests of the package and of the book, without the notebo
 check-notebooks: $(READY) ## nbval, papermill with other engines and seeds, JupyterLab in a browser
 	$(call say,Notebooks: fresh runs against the stored outputs (nbval); other parameters (papermill); JupyterLab)
 	@export OMP_NUM_THREADS=$(THREADS); status=0; \
-	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks -n $(JOBS) --dist loadfile \
-	    --durations 10 || status=1; \
-	$(BIN)/python -m pytest tests -m notebook -n $(JOBS) --durations 10 || status=1; \
+	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks \
+	    -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10 || status=1; \
+	$(BIN)/python -m pytest tests -m notebook -n $(JOBS) --maxschedchunk 1 --durations 10 || status=1; \
 	$(BIN)/python -m pytest tests -m browser --ignore tests/site --durations 10 || status=1; \
 	exit $$status
 
 check-site: $(READY) ## the site: built without a warning, read in headless Chromium, accessible
 	$(call say,Site: built and opened in headless Chromium)
-	@$(BIN)/python -m pytest tests/site --durations 5
+	@$(BIN)/python -m pytest tests/site -n $(JOBS) --dist loadgroup --durations 5
 
 lab: $(READY) ## open the notebooks in JupyterLab (LAB=--no-browser: options passed on)
 	$(call say,JupyterLab: choose a notebook and Run > Run All Cells; Ctrl-C here ends it)
@@ -173,14 +174,15 @@ lock: $(READY) ## make requirements.lock from pyproject.toml (UPGRADE=--upgrade:
 
 test-numpy2: $(READY2) ## the second leg: NumPy 2.x without MXNet, from the same lock
 	$(call say,Second leg: the NumPy engine on NumPy $(NUMPY2))
-	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests -m '$(QUICK) and not processes' $(FAST)
+	@OMP_NUM_THREADS=1 $(BIN2)/python -m pytest tests -m '$(QUICK) and not processes' $(FAST) \
+	    --ledger --ledger-file build/ledger-numpy2.json
 
 $(READY2): requirements.lock pyproject.toml Makefile
 	$(call say,Environment: $(VENV2) with NumPy $(NUMPY2) and without MXNet)
 	@mkdir -p build
 	@test -x $(BIN2)/python || $(PYTHON) -m venv $(VENV2)
 	@{ grep -vE '^(numpy|mxnet|graphviz)==' requirements.lock; echo 'numpy==$(NUMPY2)'; } > build/numpy2.lock
-	@$(BIN2)/python -m pip install $(PIP_QUIET) --requirement build/numpy2.lock
+	@$(BIN2)/python -m pip install $(PIP_QUIET) --no-deps --requirement build/numpy2.lock
 	@$(BIN2)/python -m pip install $(PIP_QUIET) --no-deps --editable .
 	@$(BIN2)/python -m pip check
 	@touch $@

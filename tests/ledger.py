@@ -9,7 +9,8 @@ A test says which labelled equations it proves and shows it with the fixture ``p
 ``prove`` asserts that the two agree and records how well; it refuses comparisons that
 show nothing. A mark that names no equation is a collection error. With ``--ledger`` the
 session also fails when a claim of the book is left without a passing proof, and writes
-``build/ledger.json``; ``--ledger-update`` writes the committed ``book/ledger.json`` too.
+``build/ledger.json`` (or ``--ledger-file``); ``--ledger-update`` writes the committed
+``book/ledger.json`` too.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--ledger-update",
         action="store_true",
         help="as --ledger, and write book/ledger.json when it is complete",
+    )
+    group.addoption(
+        "--ledger-file",
+        default="build/ledger.json",
+        metavar="PATH",
+        help="where the session's ledger goes (%(default)s)",
     )
 
 
@@ -161,7 +168,7 @@ class Ledger:
                 place = f"book/{equation.page}.md:{equation.line}"
                 self.complaints.append(f"{equation.label}: no passing proof ({place})")
         ledger = self.as_dict()
-        write_json(self.config.rootpath / "build" / "ledger.json", ledger)
+        write_json(self.config.rootpath / self.config.getoption("--ledger-file"), ledger)
         committed = self.config.rootpath / "book" / "ledger.json"
         if self.update:
             if not self.complaints and session.testsfailed == 0:

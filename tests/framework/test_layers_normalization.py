@@ -111,20 +111,31 @@ def test_normalisation_against_torch(engine, rng, prove):
         prove(own, their_own, oracle="torch", label="layers-norm-affine")
 
 
-@pytest.mark.equation("layers-running-average")
-def test_running_statistics(engine, rng, prove):
-    batches = rng.normal(1.0, 2.0, size=(7, 6, 3, 2))
-    layer, rho = BatchNorm(3, momentum=0.3).astype("float64"), 0.3
+def running_statistics(engine, rng, batches, rho):
+    """What a batch normalisation remembers of these batches."""
+    layer = BatchNorm(3, momentum=rho).astype("float64")
     for batch in batches:
         layer(f64(engine, batch), rng)
+    return {name: engine.asnumpy(value) for name, value in layer.buffers().items()}
+
+
+@pytest.mark.equation("layers-running-average")
+def test_running_statistics(engine, rng, prove):
+    batches, rho = rng.normal(1.0, 2.0, size=(7, 6, 3, 2)), 0.3
+    buffers = running_statistics(engine, rng, batches, rho)
     means = batches.mean((1, 3))
     unbiased = batches.transpose(0, 2, 1, 3).reshape(7, 3, 12).var(-1, ddof=1)
     weights = rho * (1 - rho) ** np.arange(6, -1, -1)
     left = (1 - rho) ** 7  # weight of the start: mean 0, variance 1
-    buffers = {name: engine.asnumpy(value) for name, value in layer.buffers().items()}
     closed = {"running_mean": weights @ means, "running_var": left + weights @ unbiased}
     prove(buffers, closed, oracle="closed form")
+
+
+@pytest.mark.equation("layers-running-average")
+def test_running_statistics_are_those_of_torch(engine, rng, prove):
     torch = pytest.importorskip("torch")
+    batches, rho = rng.normal(1.0, 2.0, size=(7, 6, 3, 2)), 0.3
+    buffers = running_statistics(engine, rng, batches, rho)
     peer = torch.nn.BatchNorm1d(3, momentum=rho).double()
     for batch in batches:
         peer(torch.tensor(batch))

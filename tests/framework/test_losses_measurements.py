@@ -40,7 +40,13 @@ def test_squared_error_gradient(engine, rng, prove):
     found, measured = gradient(engine, lambda v: squared_error(v, f64(engine, target)), prediction)
     prove(found, 2 / 12 * (prediction - target), oracle="closed form")
     prove(found, measured)
+
+
+@pytest.mark.equation("squared-error-grad")
+def test_squared_error_gradient_is_that_of_torch(engine, rng, prove):
     torch = pytest.importorskip("torch")
+    prediction, target = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    found, _ = gradient(engine, lambda v: squared_error(v, f64(engine, target)), prediction)
     leaf = torch.tensor(prediction, requires_grad=True)
     torch.nn.functional.mse_loss(leaf, torch.tensor(target)).backward()
     prove(found, leaf.grad.numpy(), oracle="torch")
@@ -123,7 +129,14 @@ def test_binary_cross_entropy_is_a_coin_likelihood(engine, rng, prove):
     m = np.array([1, 0, 2, 1, 0, 0.5, 1, 1])
     found = binary_cross_entropy_with_logits(f64(engine, z), f64(engine, t), engine.array(m))
     prove(engine.asnumpy(found), (m * nll).sum() / m.sum(), oracle="closed form")
+
+
+@pytest.mark.equation("binary-cross-entropy")
+def test_binary_cross_entropy_is_that_of_torch(engine, rng, prove):
     torch = pytest.importorskip("torch")
+    z, t = rng.normal(size=8) * 2, np.array([0, 1, 1, 0, 1, 0.25, 0.9, 0])
+    m = np.array([1, 0, 2, 1, 0, 0.5, 1, 1])
+    found = binary_cross_entropy_with_logits(f64(engine, z), f64(engine, t), engine.array(m))
     theirs = torch.nn.functional.binary_cross_entropy_with_logits(
         torch.tensor(z), torch.tensor(t), torch.tensor(m), reduction="sum"
     )

@@ -8,6 +8,7 @@ are skipped as unproven; ``LEPTON_REQUIRE_BROWSER=1`` makes that a failure.
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -16,10 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -30,11 +32,13 @@ FLAGS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker builds the site and drives the browser for all of these tests."""
+    """Two workers share the site: who reads a part of its pages, and who does the rest."""
     here = Path(__file__).parent
     for item in items:
-        if here in Path(item.path).parents and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("site"))
+        if here in Path(item.path).parents:
+            given = getattr(item, "callspec", None)
+            part = given.params.get("part", 0) if given else 0
+            item.add_marker(pytest.mark.xdist_group(f"site-{part}"))
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,23 @@ def browser_missing(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """The book, built as ``make book`` builds it, into a temporary folder."""
+    """The book, built as ``make book`` builds it, into a temporary folder that workers share."""
     pytest.importorskip("jupyter_book", reason="UNPROVEN here: jupyter-book is not installed")
-    out = tmp_path_factory.mktemp("site")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return build(tmp_path_factory.mktemp("site"))
+    shared = tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "site.lock"):
+        built = shared / "site.json"
+        if not built.exists():
+            (shared / "site").mkdir()
+            made = build(shared / "site")
+            built.write_text(json.dumps({**asdict(made), "html": str(made.html)}))
+        fields = json.loads(built.read_text())
+        return Site(**{**fields, "html": Path(fields["html"])})
+
+
+def build(out: Path) -> Site:
+    """Build the book into this folder, whatever comes of it."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     run = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", run, "build", str(ROOT), "-n", "-W", "--keep-going"]

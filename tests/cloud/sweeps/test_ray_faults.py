@@ -20,7 +20,8 @@ from lepton_ref.cloud.sweeps.storage import Store
 from tests.cloud.sweeps import ray_tools
 from tests.cloud.sweeps.ray_tools import ATTEMPT, collect, descendants, gone, task, until
 
-pytestmark = pytest.mark.slow
+# One cluster for all of them, so one worker.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray-faults")]
 
 
 @pytest.fixture(scope="module", autouse=True)
