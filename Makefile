@@ -56,6 +56,9 @@ help: ## say what each command does
 env: $(READY) ## build the environment (.venv) from requirements.lock
 
 # The lock is whole, so pip need not resolve it (--no-deps); `pip check` says whether that is so.
+# Modules compile when they are first imported; most never are.
+PIP_LOCKED := --no-deps --no-compile
+
 $(LOCKED): requirements.lock
 	$(call say,Environment: $(VENV) from requirements.lock; about two minutes the first time)
 	@command -v $(PYTHON) >/dev/null || { \
@@ -65,7 +68,7 @@ $(LOCKED): requirements.lock
 	    "The lock is made for Python 3.11; $(PYTHON) is %d.%d" % v)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	    rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3.11-venv"; exit 1; }
-	@$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install $(PIP_QUIET) $(PIP_LOCKED) --requirement requirements.lock
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
@@ -182,7 +185,7 @@ $(READY2): requirements.lock pyproject.toml Makefile
 	@mkdir -p build
 	@test -x $(BIN2)/python || $(PYTHON) -m venv $(VENV2)
 	@{ grep -vE '^(numpy|mxnet|graphviz)==' requirements.lock; echo 'numpy==$(NUMPY2)'; } > build/numpy2.lock
-	@$(BIN2)/python -m pip install $(PIP_QUIET) --no-deps --requirement build/numpy2.lock
+	@$(BIN2)/python -m pip install $(PIP_QUIET) $(PIP_LOCKED) --requirement build/numpy2.lock
 	@$(BIN2)/python -m pip install $(PIP_QUIET) --no-deps --editable .
 	@$(BIN2)/python -m pip check
 	@touch $@
