@@ -36,6 +36,7 @@ MODULES = (
     "benchmarks.text.bench_attention",
     "benchmarks.framework.bench_layers",
     "benchmarks.framework.bench_training",
+    "benchmarks.text.bench_transformer",
 )
 
 

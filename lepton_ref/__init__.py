@@ -28,6 +28,9 @@ _CHAPTERS = ("framework", "vision", "text", "cloud", "datasets", "engines")
 # name -> module that defines it; loaded at first use.
 _LAZY = {
     "CNN": "lepton_ref.vision.classification",
+    "RNN": "lepton_ref.text.sentiment",
+    "Classifier": "lepton_ref.text.sentiment",
+    "preprocess": "lepton_ref.text.sentiment",
     "load_model": "lepton_ref.framework.models",
     "save": "lepton_ref.framework.models",
     "load": "lepton_ref.datasets",

@@ -162,10 +162,10 @@ def run(page: str, folder: Path, **given: Any) -> nbformat.NotebookNode:
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel of this environment, whatever else the user has; a fixed thread count."""
+    """The kernel of this environment, whatever else the user has; one thread for each of two."""
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "2")
+        monkeypatch.setenv(name, "1")
 
 
 @pytest.mark.notebook

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lepton_ref.datasets import text_loaders
 from lepton_ref.datasets.idx import decompress, parse_idx
 from lepton_ref.framework.errors import DataError
 
@@ -60,4 +61,14 @@ def expect_images(
         )
 
 
-LOADERS: dict[str, Loader] = {"fashion-mnist": fashion_mnist, "mnist-5k": mnist_5k}
+LOADERS: dict[str, Loader] = {
+    "fashion-mnist": fashion_mnist,
+    "mnist-5k": mnist_5k,
+    "amazon-sentences": text_loaders.graded_reviews,
+    "movie-sentences": text_loaders.graded,
+    "tweets": text_loaders.graded,
+    "fine-foods": text_loaders.fine_foods,
+    "zh-reviews": text_loaders.zh_reviews,
+    "sms-spam": text_loaders.sms_spam,
+    "trec": text_loaders.trec,
+}

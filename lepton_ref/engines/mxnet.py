@@ -377,7 +377,10 @@ class MXNetEngine(Engine):
             return nothing((batch, steps, hidden), *every), *ends
         if size == 0:
             x, w_ih = nothing((batch, steps, 1), x), nothing((1, w_ih.shape[1]), w_ih)
-        flat = [w_ih.T.reshape(-1), w_hh.T.reshape(-1), b_ih, b_hh]
+        # Where the weights want no gradient, npx.rnn computes that of the input wrongly (modes
+        # rnn_tanh and gru). So they always depend on all arguments, by pieces of length 0.
+        empty = [a.reshape(-1)[:0] for a in (x, *states)]
+        flat = [w_ih.T.reshape(-1), w_hh.T.reshape(-1), b_ih, b_hh, *empty]
         cell = {"state_cell": states[1].reshape(1, batch, hidden)} if len(states) > 1 else {}
         y, *last = npx.rnn(
             data=x.transpose(1, 0, 2), parameters=np.concatenate(flat),

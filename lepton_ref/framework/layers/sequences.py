@@ -1,4 +1,4 @@
-"""Layers over time: recurrent networks and multi-head attention. Sequences are (N, T, C)."""
+"""Layers over time: recurrent networks. Sequences are (N, T, C)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.base import Engine
-from lepton_ref.engines.domain import dtype_name
+from lepton_ref.engines.domain import dtype_name, exactly, host
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers.base import Layer
-from lepton_ref.framework.layers.feedforward import Dense, Dropout, positive
+from lepton_ref.framework.layers.feedforward import Dropout, positive
 from lepton_ref.framework.layers.initializers import generator, glorot_uniform, orthogonal
+
+#: A pre-activation at which σ is exactly 0 or 1 in float32 and float64.
+SHUT = 1e4
 
 
 class _Recurrent(Layer):
@@ -67,12 +70,52 @@ class _Recurrent(Layer):
     def _run(self, x: Any, state: Any, w_ih: Any, w_hh: Any, *biases: Any) -> tuple[Any, Any]:
         raise NotImplementedError
 
-    def forward(
-        self, x: Any, rng: np.random.Generator | None = None, state: Any = None
-    ) -> tuple[Any, list[Any]]:
-        """Outputs of the top layer (N, T, H), and the last state of every layer in a list.
+    def _run_masked(
+        self, x: Any, state: Any, mask: np.ndarray, w_ih: Any, w_hh: Any, *biases: Any
+    ) -> tuple[Any, Any]:
+        """Unmasked outputs, and each row's state at its last real step (eq. lstm-last-state)."""
+        outputs, _ = self._run(x, state, w_ih, w_hh, *biases)
+        return outputs, self._at_last(outputs, state, mask)
 
-        ``state`` is such a list, to go on from; without it, zeros.
+    def _at_last(self, outputs: Any, start: Any, mask: np.ndarray) -> Any:
+        """h of each row at its last real step; where a row has none, the state it started from."""
+        lengths = mask.sum(axis=1)
+        h = self.E.getitem(outputs, (np.arange(len(lengths)), np.maximum(lengths - 1, 0)))
+        if lengths.all():
+            return h
+        empty = self.E.array((lengths == 0)[:, None])
+        return self.E.where(empty, start, h)
+
+    def forward(
+        self,
+        x: Any,
+        rng: np.random.Generator | None = None,
+        state: Any = None,
+        mask: Any = None,
+    ) -> tuple[Any, list[Any]]:
+        """Outputs of the top layer, and the last state of every layer.
+
+        Parameters
+        ----------
+        x : array, shape (N, T, C)
+        state : list, optional
+            One state per layer, as this method returns them, to go on from; without it, zeros.
+        mask : bool array, shape (N, T), optional
+            True where a step is real. In each row the real steps come first; what stands in ``x``
+            behind them changes nothing and gets no gradient.
+
+        Returns
+        -------
+        outputs : array, shape (N, T, H)
+            Zero where the mask is False.
+        last : list
+            Per layer the state after each row's last real step, shape (N, H) (LSTM: a pair of
+            them); of a row without a real step, the state it started from.
+
+        Raises
+        ------
+        ArgumentError
+            When a shape does not fit, or the mask is not boolean or has a gap.
         """
         if len(x.shape) != 3 or x.shape[2] != self.input_size:
             raise ArgumentError(
@@ -87,14 +130,35 @@ class _Recurrent(Layer):
         if state is None:
             zeros = np.zeros((int(x.shape[0]), self.hidden_size))
             state = [self._start(self.E.array(zeros, dtype_name(x)))] * self.num_layers
+        real = None if mask is None else _checked_mask(type(self).__name__.lower(), x, mask)
         last = []
         for layer in range(self.num_layers):
             names = (f"w_ih_{layer}", f"w_hh_{layer}", *(f"{b}_{layer}" for b in self.biases))
+            weights = [getattr(self, name) for name in names]
             if layer:
                 x = self.dropout(x, rng)
-            x, end = self._run(x, state[layer], *(getattr(self, name) for name in names))
+            if real is None:
+                x, end = self._run(x, state[layer], *weights)
+            else:
+                x, end = self._run_masked(x, state[layer], real, *weights)
             last.append(end)
+        if real is not None:
+            x = self.E.multiply(x, self.E.array(real[:, :, None], dtype_name(x)))
         return x, last
+
+
+def _checked_mask(where: str, x: Any, mask: Any) -> np.ndarray | None:
+    """The mask as a NumPy array, or None where every step is real."""
+    exactly(where, "mask", mask, (int(x.shape[0]), int(x.shape[1])), "one entry for each step")
+    if dtype_name(mask) != "bool":
+        raise ArgumentError(where, "mask", f"dtype {dtype_name(mask)}", "bool, True = a real step")
+    real = np.asarray(host(mask), bool)
+    if (real[:, 1:] & ~real[:, :-1]).any():
+        row = int((real[:, 1:] & ~real[:, :-1]).any(axis=1).argmax())
+        raise ArgumentError(
+            where, "mask", f"a gap in row {row}", "in each row first all True, then all False"
+        )
+    return None if real.all() else real
 
 
 class RNNLayer(_Recurrent):
@@ -154,6 +218,18 @@ class LSTM(_Recurrent):
     def _run(self, x, state, w_ih, w_hh, b):
         return self.E.lstm(x, state, w_ih, w_hh, b)
 
+    def _run_masked(self, x, state, mask, w_ih, w_hh, b):
+        # The cell is no output, so it cannot be picked afterwards: it is frozen instead. One more
+        # input, 1 where a step is padding, closes i and opens f (eq. lstm-frozen-cell).
+        kind, H = dtype_name(x), self.hidden_size
+        padding = self.E.array(~mask[:, :, None], kind)  # (N, T, 1)
+        row = np.repeat([-SHUT, SHUT, 0.0, 0.0], H)[None]  # (1, 4H)
+        outputs, (_, c) = self.E.lstm(
+            self.E.concat([x, padding], axis=2), state,
+            self.E.concat([w_ih, self.E.array(row, kind)], axis=0), w_hh, b,
+        )  # fmt: skip
+        return outputs, (self._at_last(outputs, state[0], mask), c)
+
 
 class GRU(_Recurrent):
     """Gated recurrent unit, gates r, z, n.
@@ -181,81 +257,3 @@ class GRU(_Recurrent):
 
     def _run(self, x, state, w_ih, w_hh, b_ih, b_hh):
         return self.E.gru(x, state, w_ih, w_hh, b_ih, b_hh)
-
-
-class MultiHeadAttention(Layer):
-    """Attention in ``num_heads`` subspaces of size embed_dim / num_heads, joined by a matrix.
-
-    Parameters
-    ----------
-    embed_dim : int
-    num_heads : int
-        Divides ``embed_dim``.
-    rng : numpy.random.Generator
-    engine : str or Engine, optional
-
-    Attributes
-    ----------
-    query, key, value, output : Dense
-        Each of (embed_dim, embed_dim).
-
-    Source: Vaswani et al. (2017), section 3.2.
-    """
-
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        rng: np.random.Generator | None = None,
-        engine: str | Engine | None = None,
-    ) -> None:
-        super().__init__(engine)
-        positive("MultiHeadAttention", embed_dim=embed_dim, num_heads=num_heads)
-        if embed_dim % num_heads:
-            raise ArgumentError(
-                "MultiHeadAttention", "num_heads", f"the value {num_heads}",
-                f"a divisor of embed_dim = {embed_dim}",
-            )  # fmt: skip
-        self.num_heads = num_heads
-        self.query = Dense(embed_dim, embed_dim, rng=rng, engine=self.E)
-        self.key = Dense(embed_dim, embed_dim, rng=rng, engine=self.E)
-        self.value = Dense(embed_dim, embed_dim, rng=rng, engine=self.E)
-        self.output = Dense(embed_dim, embed_dim, rng=rng, engine=self.E)
-
-    def _split(self, x: Any) -> Any:  # (N, T, D) -> (N, heads, T, D / heads)
-        n, t, d = x.shape
-        heads = self.E.reshape(x, (n, t, self.num_heads, d // self.num_heads))
-        return self.E.transpose(heads, (0, 2, 1, 3))
-
-    def forward(
-        self,
-        x: Any,
-        rng: np.random.Generator | None = None,
-        memory: Any = None,
-        mask: Any = None,
-    ) -> tuple[Any, Any]:
-        """Attend from ``x`` to ``memory`` (without it, to ``x`` itself).
-
-        Parameters
-        ----------
-        x : array, shape (N, T, D)
-        memory : array, shape (N, S, D), optional
-        mask : bool array that broadcasts to (N, heads, T, S), optional
-            True where attending is allowed.
-
-        Returns
-        -------
-        y : array, shape (N, T, D)
-        weights : array, shape (N, heads, T, S)
-        """
-        if len(x.shape) != 3:
-            raise ArgumentError(
-                "multi_head_attention", "x", f"shape {tuple(x.shape)}", "3 axes (N, T, D)"
-            )
-        memory = x if memory is None else memory
-        q = self._split(self.query(x))
-        k = self._split(self.key(memory))
-        v = self._split(self.value(memory))
-        heads, weights = self.E.attention(q, k, v, mask)  # (N, heads, T, D / heads)
-        joined = self.E.reshape(self.E.transpose(heads, (0, 2, 1, 3)), tuple(x.shape))
-        return self.output(joined), weights

@@ -32,7 +32,13 @@ class Model(Protocol):
 MODELS: dict[str, type] = {}
 
 # Models of this package -> the module that registers them, imported when a file names them.
-HOMES = {"CNN": "lepton_ref.vision.classification"}
+HOMES = {
+    "CNN": "lepton_ref.vision.classification",
+    "AttentionClassifier": "lepton_ref.text.attention.classifier",
+    "Classifier": "lepton_ref.text.sentiment.classifier",
+    "RNN": "lepton_ref.text.sentiment.network",
+    "TextClassifier": "lepton_ref.text.classification",
+}
 
 T = TypeVar("T", bound=type)
 

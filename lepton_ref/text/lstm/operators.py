@@ -24,7 +24,8 @@ def _lstm(x, h, c, w_ih, w_hh, b):
     gates = np.empty((T, 4 * H, N), x.dtype)
     squashed = np.empty((T, H, N), x.dtype)  # tanh(c_t)
 
-    # σ(z) = ½ tanh(½ z) + ½: one tanh serves all gates when i, f and o are halved before.
+    # σ(z) = ½ tanh(½ z) + ½ (eq. lstm-half-angle): one tanh serves all gates when i, f and o
+    # are halved before.
     halved = weights * np.repeat(np.array([0.5, 0.5, 1, 0.5], x.dtype), H)
     with narrow_products():
         for t in range(T):
@@ -80,14 +81,16 @@ def lstm(x, state, w_ih, w_hh, b):
     """Long short-term memory over a sequence.
 
     Z_t = x_t W_ih + h_{t−1} W_hh + b, split along its last axis into the gates
-    i = σ(Z_i),   f = σ(Z_f),   g = tanh(Z_g),   o = σ(Z_o);
-    c_t = f ⊙ c_{t−1} + i ⊙ g,   h_t = o ⊙ tanh(c_t).
+    i = σ(Z_i),   f = σ(Z_f),   g = tanh(Z_g),   o = σ(Z_o)   (eq. lstm-gates);
+    c_t = f ⊙ c_{t−1} + i ⊙ g,   h_t = o ⊙ tanh(c_t)   (eq. lstm-cell).
 
     Backward through time, from t = T:
-    dc_t += dh_t ⊙ o ⊙ (1 − tanh²(c_t)),
+    dc_t += dh_t ⊙ o ⊙ (1 − tanh²(c_t))   (eq. lstm-dc);
     dZ_i = dc_t ⊙ g ⊙ i(1 − i),   dZ_f = dc_t ⊙ c_{t−1} ⊙ f(1 − f),
-    dZ_g = dc_t ⊙ i ⊙ (1 − g²),   dZ_o = dh_t ⊙ tanh(c_t) ⊙ o(1 − o),
-    dh_{t−1} = dY_{t−1} + dZ_t W_hhᵀ,   dc_{t−1} = dc_t ⊙ f.
+    dZ_g = dc_t ⊙ i ⊙ (1 − g²),   dZ_o = dh_t ⊙ tanh(c_t) ⊙ o(1 − o)   (eq. lstm-dz);
+    dh_{t−1} = dY_{t−1} + dZ_t W_hhᵀ,   dc_{t−1} = dc_t ⊙ f   (eq. lstm-back),
+    the carousel (eq. lstm-carousel);
+    the weights as in any recurrent network (eq. lstm-weights).
 
     Parameters
     ----------
@@ -115,14 +118,16 @@ def gru(x, state, w_ih, w_hh, b_ih, b_hh):
     """Gated recurrent unit over a sequence.
 
     A_t = x_t W_ih + b_ih and B_t = h_{t−1} W_hh + b_hh, split along the last axis:
-    r = σ(A_r + B_r),   z = σ(A_z + B_z),   n = tanh(A_n + r ⊙ B_n),
-    h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}.
+    r = σ(A_r + B_r),   z = σ(A_z + B_z),   n = tanh(A_n + r ⊙ B_n)   (eq. gru-gates);
+    h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}   (eq. gru-state), so that |h_t| ≤ max(1, |h_0|)
+    (eq. gru-bounded).
 
     Backward through time, from t = T:
     dA_n = dh_t ⊙ (1 − z) ⊙ (1 − n²),   dB_n = dA_n ⊙ r,
     dA_r = dB_r = dA_n ⊙ B_n ⊙ r(1 − r),
-    dA_z = dB_z = dh_t ⊙ (h_{t−1} − n) ⊙ z(1 − z),
-    dh_{t−1} = dY_{t−1} + dh_t ⊙ z + dB_t W_hhᵀ.
+    dA_z = dB_z = dh_t ⊙ (h_{t−1} − n) ⊙ z(1 − z)   (eq. gru-dz);
+    dh_{t−1} = dY_{t−1} + dh_t ⊙ z + dB_t W_hhᵀ   (eq. gru-back);
+    the weights (eq. gru-weights).
 
     Parameters
     ----------

@@ -26,9 +26,10 @@ def softmax_in_place(scores: np.ndarray, mask: np.ndarray | None) -> None:
 def attention(q, k, v, mask=None):
     """Each query takes the mean of the values, weighted by how well it fits their keys.
 
-    S = Q Kᵀ / √D,   P = softmax(S) over the keys,   Y = P V
-    dV = Pᵀ dY,   dP = dY Vᵀ,   dS = P ⊙ (dP − Σ_keys dP ⊙ P),
-    dQ = dS K / √D,   dK = dSᵀ Q / √D
+    S = Q Kᵀ / √D,   A = softmax(S) over the keys,   Y = A V   (eq. attention-forward)
+    dV = Aᵀ dY   (eq. attention-dv),   dA = dY Vᵀ   (eq. attention-da),
+    dS = A ⊙ (dA − Σ_keys dA ⊙ A)   (eq. attention-ds),
+    dQ = dS K / √D   (eq. attention-dq),   dK = dSᵀ Q / √D   (eq. attention-dk)
 
     Parameters
     ----------
@@ -36,13 +37,13 @@ def attention(q, k, v, mask=None):
     k : array, shape (..., S, D)
     v : array, shape (..., S, E)
     mask : bool array that broadcasts to (..., T, S), optional
-        True where a query may attend. A row without any True gives zeros.
+        True where a query may attend (eq. attention-mask). A row without any True gives zeros.
 
     Returns
     -------
     out : array, shape (..., T, E)
     weights : array, shape (..., T, S)
-        The rows of P: they sum to one, or to zero where nothing may be attended to.
+        The rows of A: they sum to one, or to zero where nothing may be attended to.
 
     Source: Vaswani et al. (2017), *Attention Is All You Need*, equation (1).
     """

@@ -15,7 +15,8 @@ def time_major(x: np.ndarray) -> np.ndarray:
 def input_gradients(x, dz, w_ih, needs_x):
     """Gradients of Z_t = X_t W_ih + b, for all time steps in one product each.
 
-    dX_t = dZ_t W_ihᵀ,   dW_ih = Σ_t X_tᵀ dZ_t,   db = Σ_{t,n} dZ_t
+    dX_t = dZ_t W_ihᵀ   (eq. rnn-dx);   dW_ih = Σ_t X_tᵀ dZ_t,   db = Σ_{t,n} dZ_t
+    (eq. rnn-weights)
 
     Parameters
     ----------
@@ -42,10 +43,13 @@ def previous_states(first: np.ndarray, states: np.ndarray) -> np.ndarray:
 
 @op
 def rnn(x, state, w_ih, w_hh, b):
-    """h_t = tanh(x_t W_ih + h_{t−1} W_hh + b), t = 1 … T.
+    """h_t = tanh(x_t W_ih + h_{t−1} W_hh + b), t = 1 … T   (eq. rnn-forward).
+
+    The two products are one of [x_t, h_{t−1}] and stacked weights (eq. rnn-joint).
 
     Backward through time, from t = T with the gradient of the final state:
-    dZ_t = (dY_t + dZ_{t+1} W_hhᵀ) ⊙ (1 − h_t²),   dW_hh = Σ_t h_{t−1}ᵀ dZ_t.
+    dZ_t = (dY_t + dZ_{t+1} W_hhᵀ) ⊙ (1 − h_t²)   (eq. rnn-dz);
+    dW_hh = Σ_t h_{t−1}ᵀ dZ_t   (eq. rnn-weights).
 
     Parameters
     ----------
