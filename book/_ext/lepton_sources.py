@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -150,25 +151,52 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def write_source_pages(app: Sphinx, error: Exception | None) -> None:
-    """One highlighted page per Python file (event ``build-finished``).
+def write_source_page(source: Path, out: Path, relative: str) -> None:
+    """The highlighted page of one Python file.
 
     Plain HTML instead of the theme's template: a hundred sidebars would cost more than
     the rest of the book.
     """
-    if error or app.builder.format != "html" or repository_url():
-        return
     formatter = HtmlFormatter(linenos="inline", lineanchors="L", wrapcode=True)
-    for relative in python_files(Path(app.srcdir)):
-        code = highlight((Path(app.srcdir) / relative).read_text("utf8"), PythonLexer(), formatter)
-        target = Path(app.outdir) / "source" / f"{relative}.html"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        top = "../" * (relative.count("/") + 1)
-        page = PAGE.format(path=relative, top=top, code=ANCHOR.sub(r'<a id="\1"></a>', code))
-        target.write_text(page.replace("<pre>", '<pre tabindex="0">'), "utf8")
+    code = highlight((source / relative).read_text("utf8"), PythonLexer(), formatter)
+    target = out / "source" / f"{relative}.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    top = "../" * (relative.count("/") + 1)
+    page = PAGE.format(path=relative, top=top, code=ANCHOR.sub(r'<a id="\1"></a>', code))
+    target.write_text(page.replace("<pre>", '<pre tabindex="0">'), "utf8")
+
+
+class SourcePages:
+    """One page per Python file, written by a process of its own while Sphinx writes the rest."""
+
+    def __init__(self) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        self.pages: list[Future[None]] = []
+
+    def start(self, app: Sphinx) -> None:
+        """Begin (event ``builder-inited``)."""
+        if app.builder.format != "html" or repository_url():
+            return
+        source, out = Path(app.srcdir), Path(app.outdir)
+        self.pool = ProcessPoolExecutor(1)
+        self.pages = [
+            self.pool.submit(write_source_page, source, out, relative)
+            for relative in python_files(source)
+        ]
+
+    def finish(self, app: Sphinx, error: Exception | None) -> None:
+        """Wait for the last one (event ``build-finished``)."""
+        if self.pool is None:
+            return
+        self.pool.shutdown(cancel_futures=error is not None)
+        if error is None:
+            for page in self.pages:
+                page.result()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.connect("build-finished", write_source_pages)
+    pages = SourcePages()
+    app.connect("builder-inited", pages.start)
+    app.connect("build-finished", pages.finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
