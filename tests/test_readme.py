@@ -65,7 +65,8 @@ def test_the_sweep_of_the_readme_can_start(tmp_path) -> None:
         told = [b for a, b in zip(given, given[1:]) if a == "-p"]
         said = options.Varied(told, grid, [], 0, 0, "", "maximize", "none", 0)
         varied = options.vary(spec, said)
-        if absent := set(NAMES) & set(given) - set(installed()):
+        values = {word.rpartition("=")[2] for word in given}
+        if absent := set(NAMES) & values - set(installed()):
             with pytest.raises(SweepError, match=f"engine '{absent.pop()}' is not installed here"):
                 open_sweep(varied)
         else:

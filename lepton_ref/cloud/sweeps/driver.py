@@ -196,6 +196,7 @@ class _Driver:
         """Run until nothing is left or a signal comes; the signal."""
         first = self._next()
         if first is None:
+            self._count()  # a search may have found all its runs in the store
             return 0
         self.pending.appendleft(first)
         self._describe()

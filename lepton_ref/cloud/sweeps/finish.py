@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -52,10 +54,16 @@ def finish(plan: Plan, result: SweepResult, store: Store, **about: Any) -> Any:
 
 
 def up_to_date(result: SweepResult, store: Store) -> bool:
-    """Whether nothing ran and what :func:`finish` writes is there."""
-    return result.state.executed == 0 and all(
-        store.exists(path) for path in ("results.parquet", "results.csv", REPORT)
-    )
+    """Whether nothing ran, and what :func:`finish` writes is there and holds these runs."""
+    files = ("results.parquet", "results.csv", REPORT)
+    if result.state.executed or not all(store.exists(path) for path in files):
+        return False
+    try:
+        rows = list(csv.DictReader(io.StringIO(store.read_text("results.csv"), newline="")))
+    except csv.Error:  # a field beyond the reader's limit: write anew
+        return False
+    written = {row.get("id"): row.get("status") for row in rows}
+    return written == {key: outcome.status for key, outcome in result.outcomes.items()}
 
 
 def reader(store: Store) -> Callable[[str], str | None]:

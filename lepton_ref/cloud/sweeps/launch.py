@@ -19,10 +19,11 @@ from lepton_ref.cloud.sweeps import secrets
 from lepton_ref.cloud.sweeps.backends.base import Backend
 from lepton_ref.cloud.sweeps.driver import SweepResult, committed, run_sweep
 from lepton_ref.cloud.sweeps.errors import SweepError
-from lepton_ref.cloud.sweeps.plan import Plan
+from lepton_ref.cloud.sweeps.plan import Plan, open_sweep
 from lepton_ref.cloud.sweeps.progress import Bar, given, shown
 from lepton_ref.cloud.sweeps.runs import BELOW_BOUNDS, Outcome
 from lepton_ref.cloud.sweeps.storage import Store
+from lepton_ref.cloud.sweeps.yaml_file import load_spec
 
 
 def launch(
@@ -224,6 +225,7 @@ def _on_kubernetes(plan: Plan, console: Console, source: str) -> int:
     spec = plan.spec
     if not source.endswith((".yaml", ".yml")):
         raise SweepError("a sweep on Kubernetes needs a sweep file: lepton-ref sweep X.yaml")
+    _check_file_says_all(source, plan)
     options = dict(spec.options)
     follow = bool(options.pop("follow", True))
     only = options.pop("manifest_only", False)
@@ -259,6 +261,26 @@ def _on_kubernetes(plan: Plan, console: Console, source: str) -> int:
     if result.state == "running":  # Ctrl-C left it to itself
         return 128 + signal.SIGINT
     return 0 if result.ok or result.state == "submitted" else 1
+
+
+#: Fields of a sweep that the command line may change without the file, for another one reads it.
+_NOT_IN_THE_FILE = {"notebook", "output", "backend", "address", "options", "machine", "spot"}
+
+
+def _check_file_says_all(source: str, plan: Plan) -> None:
+    """Refuse a command line that asks for another sweep than the file, which is what is sent."""
+    known = {"output": plan.spec.output, "backend": plan.spec.backend}
+    sent = open_sweep(load_spec(source, known)).spec
+    changed = [
+        f.name
+        for f in dataclasses.fields(sent)
+        if f.name not in _NOT_IN_THE_FILE and getattr(sent, f.name) != getattr(plan.spec, f.name)
+    ]
+    if changed:
+        raise SweepError(
+            f"the cluster reads {Path(source).name}, and the command line changes its "
+            f"{', '.join(changed)}: write that into the file"
+        )
 
 
 def _portable(source: str, plan: Plan) -> str:

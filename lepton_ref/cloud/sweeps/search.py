@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lepton_ref import __version__
 from lepton_ref.cloud.sweeps.errors import SweepError
 from lepton_ref.cloud.sweeps.parameters import Parameter
 from lepton_ref.cloud.sweeps.plan import Plan, Run
@@ -17,6 +20,8 @@ from lepton_ref.cloud.sweeps.storage import Store
 
 #: Optuna's journal, inside the store.
 JOURNAL = "search.journal"
+#: Marks a trial that repeats one that failed; it is none of the search's `n`.
+AGAIN = "again"
 
 
 class Proposals:
@@ -52,7 +57,7 @@ class Proposals:
         self._journal.parent.mkdir(parents=True, exist_ok=True)
         backend = optuna.storages.journal.JournalFileBackend(str(self._journal))
         storage = optuna.storages.JournalStorage(backend)
-        name = f"{self.search.metric} {plan.code[:12]}"
+        name = study_name(plan)
         summaries = optuna.get_all_study_summaries(storage)
         made = sum(summary.n_trials for summary in summaries if summary.study_name == name)
         self.study = optuna.create_study(
@@ -67,7 +72,23 @@ class Proposals:
         self.trials: dict[str, list[Any]] = {}  # run -> trials that wait for it
         self.order: list[str] = []
         self._reported: dict[str, int] = {}
+        self._again = self._failed_before()
         self._left_over = self._interrupted()
+
+    def _failed_before(self) -> list[dict[str, Any]]:
+        """Points whose trials failed under an earlier driver; each is tried once more."""
+        states = self._optuna.trial.TrialState
+        trials = self.study.get_trials(deepcopy=False)
+        settled = [t.params for t in trials if t.state not in (states.FAIL, states.WAITING)]
+        waiting = [t.system_attrs.get("fixed_params") for t in trials if t.state == states.WAITING]
+        found: list[dict[str, Any]] = []
+        for trial in trials:
+            failed = trial.state == states.FAIL and trial.params not in settled
+            if failed and trial.params not in found:
+                found.append(trial.params)
+                if trial.params not in waiting:
+                    self.study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
+        return found
 
     def _interrupted(self) -> Iterator[Run]:
         """Runs that an earlier driver had asked for and never heard of again."""
@@ -88,14 +109,18 @@ class Proposals:
     def told(self) -> int:
         """Trials that have ended, in this process or before."""
         states = self._optuna.trial.TrialState
-        ended = (states.COMPLETE, states.PRUNED, states.FAIL)
-        return len(self.study.get_trials(deepcopy=False, states=ended))
+        ended = self.study.get_trials(
+            deepcopy=False, states=(states.COMPLETE, states.PRUNED, states.FAIL)
+        )
+        return sum(not t.user_attrs.get(AGAIN) and t.params not in self._again for t in ended)
 
     def next(self) -> Run | None:
         """The next run; None when all trials have been asked for."""
         for run in self._left_over:
             return run
-        if len(self.study.get_trials(deepcopy=False)) >= self.search.n:
+        trials = self.study.get_trials(deepcopy=False)
+        left_over = any(t.state == self._optuna.trial.TrialState.WAITING for t in trials)
+        if not left_over and sum(not t.user_attrs.get(AGAIN) for t in trials) >= self.search.n:
             return None
         trial = self.study.ask(self._distributions)
         return self._enter(trial, dict(trial.params))
@@ -118,6 +143,8 @@ class Proposals:
             and math.isfinite(value)
         )
         for trial in self.trials.pop(outcome.id, []):
+            if trial.params in self._again:
+                self._again.remove(trial.params)
             if outcome.status == PRUNED:
                 self.study.tell(trial, state=states.PRUNED)
             elif outcome.status in COMPLETE and usable:
@@ -151,6 +178,19 @@ class Proposals:
         """Let go of the copy of the journal."""
         if self._folder is not None:
             self._folder.cleanup()
+
+
+def study_name(plan: Plan) -> str:
+    """What makes two searches one: all that enters a run or the order of the proposals.
+
+    The number of trials does not, so that a search can be made longer.
+    """
+    search = plan.spec.search
+    assert search is not None
+    rest = dataclasses.replace(search, n=1)
+    facts = (sorted(plan.spec.parameters.items()), rest, plan.lock, __version__)
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()
+    return f"{search.metric} {plan.code[:12]} {digest[:12]}"
 
 
 def check_metric(plan: Plan) -> None:

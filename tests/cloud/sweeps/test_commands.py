@@ -378,6 +378,17 @@ def test_kubernetes_gets_the_sweep_file_without_what_is_of_this_machine(
     files = sent[0]["data"]
     assert "backend" not in files["s.yaml"] and "options" not in files["s.yaml"]
     assert "trial.ipynb" in files
+    sent.clear()
+    for more, field in (
+        (["--grid", "seed=0:9"], "grid"),
+        (["-p", "lr", "0.5"], "parameters"),
+        (["--timeout", "60"], "limits"),
+        (["--system-retries", "9"], "retries"),
+        (["--accept-below-bounds"], "below_bounds"),
+    ):
+        result = typed("sweep", str(tmp_path / "s.yaml"), *more)
+        assert result.exit_code != 0 and not sent
+        assert f"the command line changes its {field}: write that into the file" in said(result)
 
 
 def test_a_report_of_a_sweep_made_in_python(tmp_path) -> None:

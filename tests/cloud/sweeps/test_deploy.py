@@ -151,14 +151,24 @@ def test_numpy_of_the_gpu_image_is_that_of_the_second_leg() -> None:
     assert not any("mxnet cloud" in arguments for _, arguments in instructions("Containerfile.gpu"))
 
 
-@pytest.mark.parametrize("extras", [("mxnet", "cloud"), ("torch", "cloud")])
+@pytest.mark.parametrize("name", CONTAINERFILES)
+def test_a_login_shell_finds_the_environment(name: str) -> None:
+    """Ray's launcher runs its commands in one, and /etc/profile sets PATH anew."""
+    runs = [arguments for word, arguments in instructions(name) if word == "RUN"]
+    assert any("PATH=/opt/lepton/bin:$PATH" in r and "/etc/profile.d/" in r for r in runs)
+
+
+@pytest.mark.parametrize("extras", [("mxnet", "cloud", "text"), ("torch", "cloud", "text")])
 def test_wanted_lists_what_the_extras_ask_for(extras: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "deploy/wanted.py", *extras],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert lines == [*PROJECT["dependencies"], "matplotlib", *EXTRAS[extras[0]], *EXTRAS["cloud"]]
+    named = [line for extra in extras for line in EXTRAS[extra]]
+    assert lines == [*PROJECT["dependencies"], "matplotlib", *named]
+    images = [arguments for name in CONTAINERFILES for _, arguments in instructions(name)]
+    assert any(f"wanted.py {' '.join(extras)} " in arguments for arguments in images)
 
 
 @pytest.mark.parametrize("name", ["none", *LAUNCHERS])

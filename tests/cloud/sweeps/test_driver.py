@@ -12,6 +12,7 @@ from lepton_ref.cloud.sweeps import driver as driver_module
 from lepton_ref.cloud.sweeps import runs
 from lepton_ref.cloud.sweeps.driver import committed, run_sweep
 from lepton_ref.cloud.sweeps.errors import StoreError, SweepError
+from lepton_ref.cloud.sweeps.finish import finish, up_to_date
 from lepton_ref.cloud.sweeps.plan import open_sweep
 from lepton_ref.cloud.sweeps.spec import Retries, Search, SweepSpec
 from lepton_ref.cloud.sweeps.storage import Store
@@ -93,6 +94,21 @@ def test_what_was_added_runs_and_what_changed_runs_again(plan_of, store, tmp_pat
     result = run_sweep(open_sweep(spec), changed, store)
     assert len(changed.tasks) == 2, "other code, other runs"
     assert len(result.outcomes) == 2 and result.earlier == 5
+
+
+def test_a_table_that_lacks_runs_is_not_up_to_date(plan_of, store) -> None:
+    def done(n):
+        plan = plan_of(n)
+        return plan, run_sweep(plan, Played(), store)
+
+    finish(*done(2), store)
+    assert up_to_date(done(2)[1], store)
+    done(4)  # and its driver ends before it writes the table
+    plan, result = done(4)
+    assert result.state.executed == 0 and not up_to_date(result, store)
+    assert len(finish(plan, result, store)) == 4
+    assert up_to_date(result, store)
+    assert not up_to_date(done(3)[1], store), "what is no longer asked for leaves the table"
 
 
 def test_the_index_only_spares_reading(plan_of, store) -> None:
@@ -330,7 +346,39 @@ class TestSearch:
         plan = plan_of(search=self.space(3))
         run_sweep(plan, Played(lambda task, n: outcome(task, recorded={"other": 1})), store)
         states = {t.state.name for t in Proposals(plan, store).study.trials}
-        assert states == {"FAIL"}
+        assert states == {"FAIL", "WAITING"}, "a driver that comes later tries them again"
+
+    def test_a_later_driver_tries_failed_trials_again(self, plan_of, store) -> None:
+        def play(task, n):
+            return outcome(task, runs.FAILED if task.parameters["lr"] > 0.3 else runs.FINISHED)
+
+        plan = plan_of(search=self.space(10, sampler="random"))
+        first = run_sweep(plan, Played(play), store)
+        failed = {o.id for o in first.failures()}
+        assert failed and first.missing == 0
+        for _ in range(2):  # failing twice must not ask for more and more
+            again = Played(play)
+            second = run_sweep(plan, again, store)
+            assert {t.id for t in again.tasks} == failed == {o.id for o in second.failures()}
+        mended = Played()
+        third = run_sweep(plan, mended, store)
+        assert {t.id for t in mended.tasks} == failed
+        assert not third.failures() and third.state.done == 10 and third.missing == 0
+        assert run_sweep(plan, Played(), store).state.executed == 0
+
+    def test_another_search_in_the_same_store_starts_anew(self, plan_of, store) -> None:
+        run_sweep(plan_of(search=self.space(4)), Played(), store)
+        longer = run_sweep(plan_of(search=self.space(6)), Played(), store)
+        assert longer.state.done == 6 and longer.state.executed <= 2, "the same one, made longer"
+        for search, more in (
+            (self.space(4, direction="minimize"), {}),
+            (Search(4, "score", {"lr": (0.6, 0.7, 0.8)}), {}),
+            (self.space(4), {"parameters": {"mode": "other"}}),
+        ):
+            found = run_sweep(plan_of(search=search, **more), Played(), store)
+            assert found.state.done == found.state.total == 4
+            asked = {o.parameters["lr"] for o in found.outcomes.values()}
+            assert asked <= set(search.space["lr"])
 
     def test_small_is_good_when_told_so(self, plan_of, store) -> None:
         from lepton_ref.cloud.sweeps.search import Proposals
