@@ -56,8 +56,8 @@ help: ## say what each command does
 env: $(READY) ## build the environment (.venv) from requirements.lock
 
 # The lock is whole, so pip need not resolve it (--no-deps); `pip check` says whether that is so.
-# Modules compile when they are first imported; most never are.
-PIP_LOCKED := --no-deps --no-compile
+# Modules are compiled here: where PYTHONDONTWRITEBYTECODE is set, no import would keep its work.
+PIP_LOCKED := --no-deps
 
 $(LOCKED): requirements.lock
 	$(call say,Environment: $(VENV) from requirements.lock; about two minutes the first time)
