@@ -17,6 +17,7 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.engines.domain import dtype_name, host
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.evaluation.inputs import probabilities
 from lepton_ref.framework.layers import LSTM, Dense, Dropout, Embedding, Layer, kaiming_normal
 from lepton_ref.framework.layers.feedforward import positive
 from lepton_ref.framework.layers.initializers import generator
@@ -318,9 +319,7 @@ class TextClassifier(Layer):
         ids = self.prepare(texts)
         if not len(ids):
             return np.zeros((0, len(self.classes)))
-        logits = self._in_batches(self, ids).astype(np.float64)
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        return probabilities(self._in_batches(self, ids))
 
     def predict(self, texts: Iterable[str] | Iterable[list[str]]) -> np.ndarray:
         """The most probable label of each text: (N,), int64."""

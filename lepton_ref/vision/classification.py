@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.evaluation.inputs import probabilities
 from lepton_ref.framework.layers import (
     BatchNorm,
     Conv2d,
@@ -263,9 +264,7 @@ class CNN(Layer):
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Probability of each class for each picture: (N, number of classes), rows sum to 1."""
-        logits = self._in_batches(self, images).astype(np.float64)
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        return probabilities(self._in_batches(self, images))
 
     def predict(self, images: Any) -> np.ndarray:
         """The most probable label of each picture: (N,), int64."""

@@ -17,13 +17,7 @@ from lepton_ref.framework.tuning import (
     safe_envelope,
     successive_halving,
 )
-
-
-def optuna():
-    """Optuna comes with the extra `cloud`; every equation has an oracle beside it."""
-    found = pytest.importorskip("optuna")
-    found.logging.set_verbosity(found.logging.ERROR)
-    return found
+from tests.framework.tuning_tools import optuna
 
 
 def test_the_schedule():

@@ -30,12 +30,7 @@ from lepton_ref.framework.tuning import (
     tpe_suggest,
     unit_point,
 )
-
-SPACE = {
-    "lr": Real(1e-4, 1e-1, log=True),
-    "dropout": Real(0.0, 0.5),
-    "hidden_size": Levels((16, 32, 64)),
-}
+from tests.framework.tuning_tools import SPACE
 
 
 def rng0():

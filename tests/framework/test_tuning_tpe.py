@@ -13,7 +13,6 @@ import pytest
 from lepton_ref.framework.tuning import (
     Levels,
     Parzen,
-    Real,
     expected_improvement,
     grid,
     parzen,
@@ -22,19 +21,7 @@ from lepton_ref.framework.tuning import (
     tpe_suggest,
     unit_point,
 )
-
-SPACE = {
-    "lr": Real(1e-4, 1e-1, log=True),
-    "dropout": Real(0.0, 0.5),
-    "hidden_size": Levels((16, 32, 64)),
-}
-
-
-def optuna():
-    """Optuna comes with the extra `cloud`; every equation has an oracle beside it."""
-    found = pytest.importorskip("optuna")
-    found.logging.set_verbosity(found.logging.ERROR)
-    return found
+from tests.framework.tuning_tools import SPACE, optuna
 
 
 @pytest.mark.equation("tuning-parzen")

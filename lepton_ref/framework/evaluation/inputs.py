@@ -20,6 +20,22 @@ def host(x: Any) -> np.ndarray:
     return np.asarray(getattr(x, "value", x))
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax of each row in float64, so that rows sum to 1 to its last digits.
+
+    Parameters
+    ----------
+    logits : array, shape (N, K)
+
+    Returns
+    -------
+    ndarray, shape (N, K), float64
+    """
+    z = np.asarray(logits, np.float64)
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
 def class_indices(where: str, argument: str, x: Any, num_classes: int | None = None) -> np.ndarray:
     """Class indices ``(N,)``, int64, none negative, all below `num_classes` if that is known."""
     indices = host(x)

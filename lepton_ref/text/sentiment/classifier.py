@@ -10,6 +10,7 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.evaluation.inputs import probabilities
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.models import load_model, register
 
@@ -87,9 +88,7 @@ class Classifier(Layer):
         if x.dtype.kind != "f" or not np.isfinite(x).all():
             raise ArgumentError(where, "features", "entries that are no finite numbers", "floats")
         with self.E.no_grad():
-            logits = self.E.asnumpy(self(self.E.array(x))).astype(np.float64)
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+            return probabilities(self.E.asnumpy(self(self.E.array(x))))
 
     def classify(self, features: Any) -> str | list[str]:
         """The name of the most probable class: one for (F,), a list for (N, F).
