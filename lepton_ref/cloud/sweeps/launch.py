@@ -128,7 +128,8 @@ def _price(plan: Plan, prices: str | None) -> _Rate | None:
     hourly = price.hourly(spec.spot)
     slots = runs_at_a_time(price, spec.limits)
     kind = "spot" if spec.spot else "on demand"
-    words = f"{price.currency} ({price.name}, {kind}, prices of {price.as_of or book.date})"
+    dated = f"price of {price.as_of}" if price.as_of else "a price without a date"
+    words = f"{price.currency} ({price.name}, {kind}, {dated})"
     rate = hourly / 3600 / slots
     return _Rate(price, rate, price.currency, words, book.warnings(price, spec.spot))
 

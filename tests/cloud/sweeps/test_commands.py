@@ -184,6 +184,22 @@ class TestDryRun:
         assert f"about {2 * (4 * 360 + 180) / 3600 * 1.5:.2f} EUR" in said(result)
         assert not played.tasks and not (tmp_path / "s/runs").exists()
 
+    @pytest.mark.parametrize(
+        ("as_of", "words"),
+        [("2020-01-01", "price of 2020-01-01"), ("null", "price without a date")],
+    )
+    def test_a_price_is_as_old_as_itself_not_as_its_file(
+        self, tmp_path, played, as_of, words
+    ) -> None:
+        (tmp_path / "p.yaml").write_text(PRICES.replace("as_of: 2020-01-01", f"as_of: {as_of}"))
+        result = typed(
+            "sweep", written(tmp_path), "--grid", "seed=0:2", "-o", f"{tmp_path}/s", "--dry-run",
+            "--seconds-per-run", "9", "--machine", "tiny", "--prices", f"{tmp_path}/p.yaml",
+        )  # fmt: skip
+        (cost,) = [line for line in result.stdout.splitlines() if line.startswith("cost")]
+        rest = result.stdout[result.stdout.index(cost) :]
+        assert words in " ".join(rest.split())
+
     def test_knows_what_earlier_runs_took(self, tmp_path, played) -> None:
         given = ("sweep", written(tmp_path), "-o", f"{tmp_path}/s")
         unknown = typed(*given, "--grid", "seed=0:4", "--dry-run")
