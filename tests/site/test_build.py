@@ -207,6 +207,7 @@ def test_nothing_is_left_unrecorded_or_unproven(site: Site) -> None:
     for path in site.html.glob("book/**/*.html"):
         text = path.read_text("utf8")
         assert "[not recorded]" not in text, path
+        assert not re.search(r"\{(recorded|result)\}`", text), f"{path}: a quote not rendered"
         assert 'class="lepton-badge lepton-unproven"' not in text, path
 
 
