@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lepton_ref.datasets import text_loaders
+from lepton_ref.datasets import ratings, text_loaders
 from lepton_ref.datasets.idx import decompress, parse_idx
 from lepton_ref.framework.errors import DataError
 
@@ -71,4 +71,5 @@ LOADERS: dict[str, Loader] = {
     "zh-reviews": text_loaders.zh_reviews,
     "sms-spam": text_loaders.sms_spam,
     "trec": text_loaders.trec,
+    "movielens-100k": ratings.movielens_100k,
 }

@@ -1,0 +1,1 @@
+"""Recommenders: neighbours, factors, content, ranking and networks, and how they are judged."""
