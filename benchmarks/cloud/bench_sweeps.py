@@ -21,10 +21,13 @@ from typing import Any
 import nbformat
 
 from benchmarks.run import cpu_name
+from lepton_ref.cloud.sweeps.runs import Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "sweeps.json"
 RUNS, RESUMED = 64, 200
+#: Load of the machine (runnable processes, mean of a minute) above which nothing is measured.
+QUIET = 0.5
 #: What the book demands of itself.
 BARS = {"sequential": 8.0, "parallel": 4.0, "ray_overhead": 0.15, "resume": 2.0}
 PLAIN = """
@@ -81,25 +84,45 @@ def sweep(notebook: Path, store: Path, runs: int, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ray_seconds_per_run(notebook: Path, runs: int, warm: bool) -> float:
-    """Seconds per run through one worker of a Ray cluster that is up and has run before."""
-    from lepton_ref.cloud.sweeps.backends.ray import RayBackend
-    from lepton_ref.cloud.sweeps.runs import Task
+def task(notebook: Path, seed: int, warm: bool) -> Task:
+    return Task(
+        f"{seed:020x}", 0, notebook.read_text(), notebook.name, {"seed": seed}, warm=warm
+    )
 
-    backend = RayBackend(workers=1)
-    text = notebook.read_text()
+
+def finished(outcome: Outcome) -> None:
+    if outcome.status != "finished":
+        raise RuntimeError(str(outcome.error))
+
+
+def attempt_seconds_per_run(notebook: Path, runs: int, warm: bool) -> float:
+    """Seconds per run of the attempt that a worker makes, made here and without Ray."""
+    from lepton_ref.cloud.sweeps.worker import attempt
 
     def go(count: int, first: int) -> float:
         began = time.perf_counter()
         for seed in range(first, first + count):
-            backend.submit(
-                Task(f"{seed:020x}", 0, text, notebook.name, {"seed": seed}, warm=warm)
-            )
+            finished(attempt(task(notebook, seed, warm)))
+        return (time.perf_counter() - began) / count
+
+    go(2, 10_000)
+    return go(runs, 0)
+
+
+def ray_seconds_per_run(notebook: Path, runs: int, warm: bool) -> float:
+    """Seconds per run through one worker of a Ray cluster that is up and has run before."""
+    from lepton_ref.cloud.sweeps.backends.ray import RayBackend
+
+    backend = RayBackend(workers=1)
+
+    def go(count: int, first: int) -> float:
+        began = time.perf_counter()
+        for seed in range(first, first + count):
+            backend.submit(task(notebook, seed, warm))
         done = 0
         while done < count:
             for outcome in backend.wait(5.0):
-                if outcome.status != "finished":
-                    raise RuntimeError(str(outcome.error))
+                finished(outcome)
                 done += 1
         return (time.perf_counter() - began) / count
 
@@ -115,9 +138,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cloud.bench_sweeps")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--resumed", type=int, default=RESUMED)
+    parser.add_argument("--loaded", action="store_true", help="measure on a busy machine too")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
     load = os.getloadavg()[0]
+    if load > QUIET and not given.loaded:
+        sys.exit(
+            f"the machine is busy (load {load:.2f}, over {QUIET}): wait until it is idle, or say "
+            "--loaded to measure it as it is"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notebook = trivial(folder)
@@ -138,6 +167,7 @@ def main() -> None:
             print(f"{label:<34} {seconds:7.1f} s", flush=True)
         each = rows["one papermill process"] / given.runs
         ray_cold = ray_seconds_per_run(notebook, 16, warm=False)
+        bare_cold = attempt_seconds_per_run(notebook, 16, warm=False)
         ray_warm = ray_seconds_per_run(notebook, 32, warm=True)
         timed([sweep(notebook, folder / "warm", given.resumed, "--workers", "2")])
         resume = min(
@@ -148,7 +178,7 @@ def main() -> None:
     figures = {
         "sequential": round(rows["one papermill process"] / ours, 1),
         "parallel": round(rows["two papermill processes"] / ours, 1),
-        "ray_overhead": round(ray_cold - each, 3),
+        "ray_overhead": round(ray_cold - bare_cold, 3),
         "ray_warm_per_run": round(ray_warm, 3),
         "papermill_per_run": round(each, 3),
         "resume": round(resume, 2),

@@ -18,6 +18,7 @@ from lepton_ref.cloud.sweeps import finish as finishing
 from lepton_ref.cloud.sweeps import secrets
 from lepton_ref.cloud.sweeps.backends.base import Backend
 from lepton_ref.cloud.sweeps.driver import SweepResult, committed, run_sweep
+from lepton_ref.cloud.sweeps.dry_run import cluster_of, machine_rate, price_it
 from lepton_ref.cloud.sweeps.errors import SweepError
 from lepton_ref.cloud.sweeps.plan import Plan, open_sweep
 from lepton_ref.cloud.sweeps.progress import Bar, given, shown
@@ -47,10 +48,11 @@ def launch(
     """
     spec = plan.spec
     store = Store(spec.output)
-    if spec.backend == "kubernetes" and not dry_run:
-        return _on_kubernetes(plan, console, source)
-    backend = make_backend(plan)
-    price = _price(plan, prices)
+    built = _for_kubernetes(plan, source) if spec.backend == "kubernetes" else None
+    if built is not None and not dry_run:
+        return _on_kubernetes(built, console)
+    backend = None if built is not None else make_backend(plan)
+    price = machine_rate(plan, prices)
     for warning in price.warnings if price else ():
         errors.print(f"[yellow]price:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     if plan.repeated:
@@ -59,8 +61,9 @@ def launch(
             highlight=False,
         )
     if dry_run:
-        _price_it(plan, store, backend, price, console, seconds_per_run)
+        price_it(plan, store, price, console, seconds_per_run)
         return 0
+    assert backend is not None
     _check_secrets(plan)
     began = time.perf_counter()
     rate = price.cost_per_run_second if price else None
@@ -97,75 +100,10 @@ def make_backend(plan: Plan) -> Backend:
 
 def _check_secrets(plan: Plan) -> None:
     """On this machine, a secret that is not set fails before any run does."""
-    if plan.spec.backend == "local":
+    if plan.spec.on_this_machine:
         for parameters in [plan.spec.parameters, *(run.parameters for run in plan.runs)]:
             for name in secrets.named(parameters).values():
                 secrets.secret(name)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rate:
-    """What runs cost on the machine that the sweep names."""
-
-    price: Any
-    cost_per_run_second: float
-    currency: str
-    words: str
-    warnings: list[str]
-
-
-def _price(plan: Plan, prices: str | None) -> _Rate | None:
-    """The rate of the sweep's machine, shared by the runs that fit on it."""
-    spec = plan.spec
-    if not spec.machine:
-        if prices or spec.spot:
-            raise SweepError("`machine` is missing: which entry of the price file?")
-        return None
-    from lepton_ref.cloud.sweeps.prices import load_prices, runs_at_a_time
-
-    book = load_prices(prices)
-    price = book.machine(spec.machine)
-    hourly = price.hourly(spec.spot)
-    slots = runs_at_a_time(price, spec.limits)
-    kind = "spot" if spec.spot else "on demand"
-    dated = f"price of {price.as_of}" if price.as_of else "a price without a date"
-    words = f"{price.currency} ({price.name}, {kind}, {dated})"
-    rate = hourly / 3600 / slots
-    return _Rate(price, rate, price.currency, words, book.warnings(price, spec.spot))
-
-
-def _price_it(
-    plan: Plan,
-    store: Store,
-    backend: Backend,
-    rate: _Rate | None,
-    console: Console,
-    seconds_per_run: float,
-) -> None:
-    """Say what the sweep would do and cost."""
-    spec = plan.spec
-    stored = committed(store)
-    total = spec.search.n if spec.search else len(plan.runs)
-    left = total if spec.search else sum(run.id not in stored for run in plan.runs)
-    lines = Table(show_header=False, box=None, pad_edge=False)
-    lines.add_row("notebook", escape(plan.name))
-    lines.add_row("varied", ", ".join(plan.varied) or "nothing")
-    lines.add_row("runs", f"{total}, of which {total - left} are in the store")
-    mine = [o.seconds for o in stored.values() if o.seconds]
-    each = seconds_per_run or (sum(mine) / len(mine) if mine else 0.0)
-    slots = getattr(backend, "slots", None) or spec.workers or 1
-    if each:
-        source = "given" if seconds_per_run else f"mean of {len(mine)} earlier runs"
-        lines.add_row("one run", f"{each:.3g} s ({source})")
-        lines.add_row("time", f"{shown(left * each / slots)} with {slots} at a time")
-    else:
-        lines.add_row("one run", "unknown; say --seconds-per-run, or run a few first")
-    if rate and each:
-        from lepton_ref.cloud.sweeps.prices import estimate
-
-        found = estimate(left, each, rate.price, slots, spec.spot, limits=spec.limits)
-        lines.add_row("cost", f"about {found.cost:.2f} {rate.words}")
-    console.print(lines, highlight=False)
 
 
 def _tell(
@@ -219,34 +157,47 @@ def _failures(failures: list[Outcome], errors: Console) -> None:
         errors.print(f"and {len(failures) - 50} more; the report lists all of them")
 
 
-def _on_kubernetes(plan: Plan, console: Console, source: str) -> int:
-    """Hand the whole sweep to a cluster, and look on."""
+@dataclasses.dataclass(frozen=True)
+class _Built:
+    """What is sent to Kubernetes, and how."""
+
+    documents: list[dict[str, Any]]
+    follow: bool
+    manifest_only: bool
+
+
+def _for_kubernetes(plan: Plan, source: str) -> _Built:
+    """The documents of a sweep on Kubernetes.
+
+    Raises
+    ------
+    SweepError
+        For a sweep without a file, a file that says another sweep, options that cannot be meant.
+    """
     from lepton_ref.cloud.sweeps.backends import kubernetes
 
     spec = plan.spec
     if not source.endswith((".yaml", ".yml")):
         raise SweepError("a sweep on Kubernetes needs a sweep file: lepton-ref sweep X.yaml")
     _check_file_says_all(source, plan)
-    options = dict(spec.options)
-    follow = bool(options.pop("follow", True))
-    only = options.pop("manifest_only", False)
     files = {Path(source).name: _portable(source, plan)}
     if "://" not in spec.notebook:
         files[plan.name] = plan.text
-    known = {f.name for f in dataclasses.fields(kubernetes.Cluster)}
-    for key in options:
-        if key not in known:
-            raise SweepError(f"options: unknown key `{key}`; accepted: {', '.join(sorted(known))}")
-    named = secrets.named(spec.parameters).values()
-    options["secrets"] = tuple(options.get("secrets", ())) or tuple(dict.fromkeys(named))
-    if "image" not in options:
-        raise SweepError("options: `image` is missing: a container image with an exact tag")
-    cluster = kubernetes.Cluster(**options)
-    built = kubernetes.documents(
+    cluster = cluster_of(spec)
+    documents = kubernetes.documents(
         plan.title, files, Path(source).name, spec.output, cluster, spec.limits
     )
-    if only:
-        console.print(kubernetes.to_yaml(built), highlight=False, markup=False, soft_wrap=True)
+    follow = bool(spec.options.get("follow", True))
+    return _Built(documents, follow, bool(spec.options.get("manifest_only", False)))
+
+
+def _on_kubernetes(built: _Built, console: Console) -> int:
+    """Hand the whole sweep to a cluster, and look on."""
+    from lepton_ref.cloud.sweeps.backends import kubernetes
+
+    if built.manifest_only:
+        text = kubernetes.to_yaml(built.documents)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
         return 0
     told: list[str] = []
 
@@ -257,7 +208,7 @@ def _on_kubernetes(plan: Plan, console: Console, source: str) -> int:
             told.append(line)
             console.print(line, highlight=False, markup=False)
 
-    result = kubernetes.submit_sweep(built, follow=follow, on_progress=progress)
+    result = kubernetes.submit_sweep(built.documents, follow=built.follow, on_progress=progress)
     console.print(result.message, highlight=False, markup=False, soft_wrap=True)
     if result.state == "running":  # Ctrl-C left it to itself
         return 128 + signal.SIGINT

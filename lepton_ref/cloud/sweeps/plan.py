@@ -80,7 +80,7 @@ class Plan:
         """
         checked = check(self.known, given, self.name)
         full = complete(self.known, checked)
-        check_engine(full, self.spec.backend)
+        check_engine(full, self.spec.on_this_machine)
         return Run(identity(self.code, full, self.lock, __version__), checked)
 
     def task(self, run: Run, attempt: int, **more: Any) -> Task:
@@ -169,7 +169,7 @@ def read_text(source: str) -> str:
         raise SweepError(f"the notebook {source!r} cannot be read: {error}") from error
 
 
-def check_engine(parameters: Mapping[str, Any], backend: str) -> None:
+def check_engine(parameters: Mapping[str, Any], here: bool) -> None:
     """Refuse an engine that the runs would not find; on a cluster, only an unknown one."""
     engine = parameters.get("engine")
     if not isinstance(engine, str):
@@ -179,12 +179,12 @@ def check_engine(parameters: Mapping[str, Any], backend: str) -> None:
             f"parameter `engine` has the value {engine!r}; there are {', '.join(NAMES)}."
             + did_you_mean(engine, NAMES)
         )
-    if backend == "local" and engine not in installed():
+    if here and engine not in installed():
         raise SweepError(
             f"engine {engine!r} is not installed here: pip install 'lepton-ref[{engine}]'. "
             f"Installed: {', '.join(installed())}"
         )
-    if backend == "local" and parameters.get("device") == "gpu":
+    if here and parameters.get("device") == "gpu":
         import lepton_ref
 
         try:

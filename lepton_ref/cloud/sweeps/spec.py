@@ -177,6 +177,11 @@ class SweepSpec:
                 "`grid`, `random` or `runs`"
             )
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the runs find what this machine has: its engines, its secrets."""
+        return self.backend == "local" or (self.backend == "ray" and not self.address)
+
 
 def positive(name: str, value: Any) -> None:
     """Refuse what is no whole number of 1 or more."""

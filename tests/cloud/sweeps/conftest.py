@@ -194,3 +194,25 @@ def shared_store(request: pytest.FixtureRequest) -> str:
 def cloud_store(request: pytest.FixtureRequest) -> str:
     """URL of each kind of store that a service keeps."""
     return request.getfixturevalue(f"{request.param}_store")
+
+
+@pytest.fixture
+def wide(monkeypatch) -> None:
+    """Consoles that do not break lines."""
+    from rich.console import Console
+
+    from lepton_ref.cloud.sweeps import commands
+
+    for name in ("console", "errors"):
+        monkeypatch.setattr(commands, name, Console(width=500, stderr=name == "errors"))
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """A sweep whose runs are only arithmetic; the backend, for what it was asked."""
+    from lepton_ref.cloud.sweeps import launch
+    from tests.cloud.sweeps.sweep_tools import Played
+
+    backend = Played()
+    monkeypatch.setattr(launch, "make_backend", lambda plan: backend)
+    return backend

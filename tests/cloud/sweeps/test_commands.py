@@ -11,12 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from lepton_ref import cli
 from lepton_ref.cloud.sweeps import launch as launch_module
 from lepton_ref.cloud.sweeps import options, runs
-from lepton_ref.cloud.sweeps.commands import app
 from lepton_ref.cloud.sweeps.driver import State, run_sweep
 from lepton_ref.cloud.sweeps.errors import StoreError
 from lepton_ref.cloud.sweeps.plan import open_sweep
@@ -24,32 +22,11 @@ from lepton_ref.cloud.sweeps.progress import Bar, shown
 from lepton_ref.cloud.sweeps.runs import Task
 from lepton_ref.cloud.sweeps.spec import Range, SweepSpec
 from lepton_ref.cloud.sweeps.storage import Store
+from tests.cloud.sweeps.command_tools import said, typed
 from tests.cloud.sweeps.sweep_tools import DECLARED, SCORE, Played, outcome, written
 
-
-@pytest.fixture(autouse=True)
-def wide(monkeypatch) -> None:
-    """Consoles that do not break lines."""
-    from lepton_ref.cloud.sweeps import commands
-
-    for name in ("console", "errors"):
-        monkeypatch.setattr(commands, name, Console(width=500, stderr=name == "errors"))
-
-
-@pytest.fixture
-def played(monkeypatch):
-    """A sweep whose runs are only arithmetic; the backend, for what it was asked."""
-    backend = Played()
-    monkeypatch.setattr(launch_module, "make_backend", lambda plan: backend)
-    return backend
-
-
-def typed(*arguments: str):
-    return CliRunner().invoke(app, cli.joined(list(arguments)), catch_exceptions=False)
-
-
-def said(result) -> str:
-    return " ".join((result.output + (result.stderr or "")).split())
+# Consoles that do not break lines.
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 class TestSweep:
@@ -168,62 +145,6 @@ class TestSweep:
         )  # fmt: skip
         assert two.exit_code == 0, said(two)
         assert (tmp_path / "s/search.journal").is_file()
-
-
-class TestDryRun:
-    def test_counts_and_prices(self, tmp_path, played, monkeypatch) -> None:
-        (tmp_path / "p.yaml").write_text(PRICES)
-        result = typed(
-            "sweep", written(tmp_path), "--grid", "seed=0:10", "-o", f"{tmp_path}/s", "--dry-run",
-            "--seconds-per-run", "360", "--machine", "tiny", "--prices", f"{tmp_path}/p.yaml",
-        )  # fmt: skip
-        assert result.exit_code == 0, said(result)
-        assert "runs 10, of which 0 are in the store" in said(result)
-        # Ten runs, three at a time: four waves of 360 s after 180 s of starting; two machines
-        # of two cores at 1.5 an hour.
-        assert f"about {2 * (4 * 360 + 180) / 3600 * 1.5:.2f} EUR" in said(result)
-        assert not played.tasks and not (tmp_path / "s/runs").exists()
-
-    @pytest.mark.parametrize(
-        ("as_of", "words"),
-        [("2020-01-01", "price of 2020-01-01"), ("null", "price without a date")],
-    )
-    def test_a_price_is_as_old_as_itself_not_as_its_file(
-        self, tmp_path, played, as_of, words
-    ) -> None:
-        (tmp_path / "p.yaml").write_text(PRICES.replace("as_of: 2020-01-01", f"as_of: {as_of}"))
-        result = typed(
-            "sweep", written(tmp_path), "--grid", "seed=0:2", "-o", f"{tmp_path}/s", "--dry-run",
-            "--seconds-per-run", "9", "--machine", "tiny", "--prices", f"{tmp_path}/p.yaml",
-        )  # fmt: skip
-        (cost,) = [line for line in result.stdout.splitlines() if line.startswith("cost")]
-        rest = result.stdout[result.stdout.index(cost) :]
-        assert words in " ".join(rest.split())
-
-    def test_knows_what_earlier_runs_took(self, tmp_path, played) -> None:
-        given = ("sweep", written(tmp_path), "-o", f"{tmp_path}/s")
-        unknown = typed(*given, "--grid", "seed=0:4", "--dry-run")
-        assert "unknown; say --seconds-per-run" in said(unknown)
-        typed(*given, "--grid", "seed=0:2")
-        known = typed(*given, "--grid", "seed=0:4", "--dry-run")
-        assert "4, of which 2 are in the store" in said(known)
-        assert "0.01 s (mean of 2 earlier runs)" in said(known)
-
-
-PRICES = """\
-format: 1
-date: 2020-01-01
-currency: EUR
-clouds:
-  mine:
-    title: Mine
-    region: here
-    billed_seconds: 1
-    minimum_seconds: 0
-    source: https://example.com/prices
-    machines:
-      tiny: {cpus: 2, memory_gib: 4, on_demand: 1.5, spot: 0.5, as_of: 2020-01-01}
-"""
 
 
 class TestReport:

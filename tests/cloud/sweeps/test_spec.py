@@ -205,9 +205,11 @@ class TestPlan:
         spec = SweepSpec(written(tmp_path), "out", parameters={"engine": "torch"})
         with pytest.raises(SweepError, match=r"'torch' is not installed here: pip install"):
             open_sweep(spec)
+        given = {"parameters": {"engine": "torch"}, "backend": "ray"}
+        with pytest.raises(SweepError, match=r"'torch' is not installed here"):
+            open_sweep(SweepSpec(written(tmp_path), "out", **given))
         # The nodes of a cluster may have it.
-        ray = SweepSpec(written(tmp_path), "out", parameters={"engine": "torch"}, backend="ray")
-        assert open_sweep(ray).runs
+        assert open_sweep(SweepSpec(written(tmp_path), "out", address="auto", **given)).runs
 
     def test_a_gpu_that_is_not_here(self, tmp_path) -> None:
         cells = [DECLARED.replace('device="cpu"', "device=device"), SCORE]

@@ -28,6 +28,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def runs_on_this_machine(cpus: float) -> int:
+    """How many runs of so many cores this machine holds at a time; at least one is tried."""
+    return max(1, int(available_cores() / max(cpus, 0.01)))
+
+
 class LocalBackend:
     """Worker processes of this machine.
 
@@ -46,8 +51,7 @@ class LocalBackend:
 
     def __init__(self, workers: int | None = None, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        fit = max(1, int(available_cores() / max(self.limits.cpus, 0.01)))
-        self.slots = workers or fit
+        self.slots = workers or runs_on_this_machine(self.limits.cpus)
         self._free: list[_Slot] = []
         self._busy: dict[Future[Outcome], tuple[_Slot, Task]] = {}
         self._waiting: deque[Task] = deque()

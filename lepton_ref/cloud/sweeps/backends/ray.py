@@ -39,7 +39,7 @@ from typing import Any
 import lepton_ref
 from lepton_ref.cloud.sweeps.backends import ray_address, ray_local
 from lepton_ref.cloud.sweeps.backends.base import BackendError
-from lepton_ref.cloud.sweeps.backends.local import available_cores, lost
+from lepton_ref.cloud.sweeps.backends.local import lost, runs_on_this_machine
 from lepton_ref.cloud.sweeps.backends.ray_broker import digest
 from lepton_ref.cloud.sweeps.errors import SweepError
 from lepton_ref.cloud.sweeps.runs import CANCELLED, Limits, Outcome, Task
@@ -220,7 +220,7 @@ class RayBackend:
         init: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         environment = dict(os.environ)
         if self.address is None:
-            runs = self._workers or max(1, int(available_cores() / (self._needs["CPU"] or 1.0)))
+            runs = self._workers or runs_on_this_machine(self._needs["CPU"] or 1.0)
             cpus = max(1, math.ceil(runs * self._needs["CPU"]))
             init.update(ray_local.arguments(self._folder, cpus))
             environment = ray_local.environment(self._folder, environment)
