@@ -251,7 +251,7 @@ class SweepTable(Table):
         more = [
             ["one run of papermill", f"{per_run:.2f} s", "–"],
             ["one run on Ray, warm kernel", f"{figures['ray_warm_per_run']:.2f} s", "–"],
-            ["what a run on Ray adds to papermill's own", f"{overhead:.2f} s",
+            ["what Ray adds to a run of the same worker", f"{overhead:.2f} s",
              f"≤ {bars['ray_overhead']} s"],
             [f"asking again for a finished sweep of {about['resumed']} runs",
              f"{figures['resume']:.2f} s", f"≤ {bars['resume']:g} s"],
