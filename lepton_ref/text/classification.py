@@ -39,17 +39,6 @@ def words(text: str, language: str = "auto") -> list[str]:
     return [DIGIT.sub("0", token) for token in tokenize(clean(text), language)]
 
 
-def distinct_texts(texts: Sequence[str]) -> np.ndarray:
-    """Indices (K,) of the texts that stay when of equal ones only the first is kept.
-
-    Equal are texts whose cleaned, lower-cased forms are.
-    """
-    first: dict[str, int] = {}
-    for i, text in enumerate(texts):
-        first.setdefault(clean(text).lower(), i)
-    return np.array(sorted(first.values()), np.int64)
-
-
 class WordConvolution(Layer):
     """Windows of k words against F patterns, and of each pattern its best match.
 

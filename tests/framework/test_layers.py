@@ -9,6 +9,8 @@ import lepton_ref
 from lepton_ref.framework.layers import (
     GRU,
     LSTM,
+    AdditiveAttention,
+    AttentionPooling,
     AvgPool2d,
     Conv2d,
     ConvTranspose2d,
@@ -18,6 +20,7 @@ from lepton_ref.framework.layers import (
     MultiHeadAttention,
     Residual,
     RNNLayer,
+    TransformerBlock,
     glorot_uniform,
     kaiming_normal,
     orthogonal,
@@ -261,3 +264,17 @@ def test_residual_has_two_paths(engine, rng, prove):
     prove(dx, dy + dy @ w.T, oracle="closed form")
     prove(dx, numerical_gradient(lambda v: (dy * (v + v @ w)).sum(), x))
     assert lepton_ref.engine().name == engine.name and set(own) == {"body.weight", "body.bias"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (lambda rng: AdditiveAttention(5, 7, 3, rng=rng), (5 + 7 + 2) * 3),
+        (lambda rng: AttentionPooling(6, 4, rng=rng), (6 + 2) * 4),
+        (lambda rng: MultiHeadAttention(6, 2, rng=rng), 4 * 6**2 + 4 * 6),
+        (lambda rng: TransformerBlock(6, 2, rng=rng), 12 * 6**2 + 13 * 6),
+        (lambda rng: ConvTranspose2d(2, 3, (3, 2), rng=rng), 2 * 3 * 3 * 2 + 3),
+    ],
+)
+def test_the_table_of_layers_counts_their_parameters(layer, count, rng):
+    assert layer(rng).num_parameters == count

@@ -18,11 +18,10 @@ from lepton_ref.text.classification import (
     TextClassifier,
     WordConvolution,
     best_threshold,
-    distinct_texts,
     squared_hinge,
     words,
 )
-from lepton_ref.text.tokens import Vocabulary
+from lepton_ref.text.tokens import Vocabulary, distinct
 from tests.numeric import numerical_gradient
 
 WORDS = "a b c d e f g h i j".split()
@@ -199,7 +198,7 @@ def test_engines_agree_before_and_after_two_steps(architecture):
 def test_learns_real_messages(architecture):
     """A thousand messages, three epochs: far above the share of ham on messages never seen."""
     data = lepton_ref.load("sms-spam")
-    kept = distinct_texts(data.texts)[:1500]
+    kept = distinct(data.texts)[:1500]
     texts, labels = data.texts[kept], data.labels[kept]
     vocabulary = Vocabulary.build([words(t) for t in texts[:1000]], min_count=2)
     rng = np.random.default_rng(0)
@@ -262,12 +261,6 @@ def test_words_hide_numbers_and_addresses():
     assert words("Call 0800 555-1234 or http://x.y/z?1 by 10:30!!") == [
         "call", "0000", "000", "-", "0000", "or", "url", "by", "00:00", "!!",
     ]  # fmt: skip
-
-
-def test_distinct_texts():
-    texts = ["Free entry", "hello", "free  ENTRY", "Hello!", "free entry <br>", ""]
-    assert distinct_texts(texts).tolist() == [0, 1, 3, 5]
-    assert distinct_texts([]).tolist() == []
 
 
 # --- saving ------------------------------------------------------------------------------

@@ -20,14 +20,13 @@ from lepton_ref.text.sentiment import (
     SentimentNetwork,
     backwards,
     class_weights,
-    distinct,
     grade_classes,
     pair_rows,
     word_dropout,
 )
 from lepton_ref.text.sentiment.network import BUCKETS
 from lepton_ref.text.sentiment.printed_log import can_print, least_loss, steps_per_epoch
-from lepton_ref.text.tokens import Vocabulary, bag_of_words
+from lepton_ref.text.tokens import Vocabulary, bag_of_words, distinct
 from tests.numeric import numerical_gradient
 
 WORDS = "bad bland fine good great not very".split()
@@ -285,12 +284,6 @@ def test_classes_from_grades():
     grades = [-4, -0.2, -0.19, 0, 0.19, 0.2, 4]
     assert grade_classes(grades).tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert grade_classes(grades, threshold=0.5).tolist() == [0, 1, 1, 1, 1, 1, 2]
-
-
-def test_distinct_keeps_each_text_once_and_no_contradiction():
-    texts = ["Good!", "good!", "bad", "so so", "So  so", "fine", "<b>fine</b>"]
-    assert distinct(texts).tolist() == [0, 2, 3, 5]
-    assert distinct(texts, np.array([1, 1, 0, 0, 1, 1, 1])).tolist() == [0, 2, 5]
 
 
 def test_chinese_reviews_hold_each_text_about_twice():

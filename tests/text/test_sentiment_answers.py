@@ -20,7 +20,6 @@ from lepton_ref.text.sentiment import (
     Classifier,
     SentimentNetwork,
     class_weights,
-    distinct,
     grade_classes,
     preprocess,
     word_dropout,
@@ -33,7 +32,7 @@ from lepton_ref.text.sentiment.printed_log import (
     read_log,
     steps_per_epoch,
 )
-from lepton_ref.text.tokens import Vocabulary
+from lepton_ref.text.tokens import Vocabulary, distinct
 
 SOURCE = """\
 Epoch 1/10

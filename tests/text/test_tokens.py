@@ -19,6 +19,7 @@ from lepton_ref.text.tokens import (
     bag_of_words,
     best_segmentation,
     clean,
+    distinct,
     masked_mean,
     pad,
     tf_idf,
@@ -46,6 +47,13 @@ from tests.numeric import numerical_gradient
 )  # fmt: skip
 def test_clean(text, cleaned):
     assert clean(text) == cleaned
+
+
+def test_distinct_keeps_each_text_once_and_no_contradiction():
+    texts = ["Good!", "good!", "bad", "so so", "So  so", "fine", "<b>fine</b>"]
+    assert distinct(texts).tolist() == [0, 2, 3, 5]
+    assert distinct(texts, np.array([1, 1, 0, 0, 1, 1, 1])).tolist() == [0, 2, 5]
+    assert distinct([]).tolist() == []
 
 
 # --- words -------------------------------------------------------------------------------

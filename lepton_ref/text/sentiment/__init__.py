@@ -5,7 +5,6 @@ from lepton_ref.text.sentiment.network import RNN, backwards, pair_rows
 from lepton_ref.text.sentiment.preparation import (
     CLASSES,
     class_weights,
-    distinct,
     grade_classes,
     preprocess,
     word_dropout,
@@ -14,5 +13,5 @@ from lepton_ref.text.sentiment.training import train
 
 __all__ = [
     "CLASSES", "Classifier", "Features", "RNN", "SentimentNetwork", "backwards", "class_weights",
-    "distinct", "grade_classes", "pair_rows", "preprocess", "train", "word_dropout",
+    "grade_classes", "pair_rows", "preprocess", "train", "word_dropout",
 ]  # fmt: skip

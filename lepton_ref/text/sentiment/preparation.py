@@ -72,39 +72,6 @@ def grade_classes(grades: Any, threshold: float = 0.05, scale: float = 4.0) -> n
     return 1 + (values >= edge).astype(np.int64) - (values <= -edge)
 
 
-def distinct(texts: Sequence[str], labels: Any = None) -> np.ndarray:
-    """Rows to keep: each text once, and none that stands in two classes.
-
-    Texts are compared as :func:`preprocess` leaves them before cutting: cleaned, lower case,
-    without white space. Of equal texts the first is kept; where their labels differ, none.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    labels : int array, shape (N,), optional
-
-    Returns
-    -------
-    int64 array
-        Indices in rising order.
-
-    Raises
-    ------
-    ArgumentError
-        For another number of labels than texts.
-    """
-    if labels is not None and len(labels) != len(texts):
-        raise ArgumentError("distinct", "labels", f"{len(labels)} labels", f"{len(texts)}")
-    first: dict[str, int] = {}
-    contradicted: set[str] = set()
-    for i, text in enumerate(texts):
-        key = "".join(clean(text).lower().split())
-        known = first.setdefault(key, i)
-        if labels is not None and labels[known] != labels[i]:
-            contradicted.add(key)
-    return np.array([i for key, i in first.items() if key not in contradicted], np.int64)
-
-
 def class_weights(labels: np.ndarray, power: float = 1.0) -> np.ndarray:
     """A weight for each row: (its class's share)^(−power), with mean one.
 

@@ -6,7 +6,7 @@ word vectors is plain Python and NumPy; Chinese words need the package jieba (th
 """
 
 from lepton_ref.text.tokens.bpe import BytePairEncoding
-from lepton_ref.text.tokens.cleaning import clean
+from lepton_ref.text.tokens.cleaning import clean, distinct
 from lepton_ref.text.tokens.counts import TfIdf, bag_of_words, tf_idf
 from lepton_ref.text.tokens.padding import masked_mean, pad
 from lepton_ref.text.tokens.segmentation import best_segmentation
@@ -26,6 +26,6 @@ from lepton_ref.text.tokens.words import tokenize
 __all__ = [
     "PAD", "STOP_WORDS", "UNK", "BytePairEncoding", "NoiseDistribution", "SkipGram",
     "SkipGramHistory", "TfIdf", "Vocabulary", "bag_of_words", "best_segmentation", "clean",
-    "keep_probability", "masked_mean", "nearest", "pad", "skip_gram_pairs", "tf_idf", "tokenize",
-    "train_skip_gram",
+    "distinct", "keep_probability", "masked_mean", "nearest", "pad", "skip_gram_pairs", "tf_idf",
+    "tokenize", "train_skip_gram",
 ]  # fmt: skip

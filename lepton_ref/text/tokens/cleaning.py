@@ -5,7 +5,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 
@@ -66,3 +69,36 @@ def clean(text: str) -> str:
     text = unicodedata.normalize("NFKC", text)
     text = CONTROL.sub(" ", INVISIBLE.sub("", URL.sub(" ", text)))
     return SPACE.sub(" ", text).strip()
+
+
+def distinct(texts: Sequence[str], labels: Any = None) -> np.ndarray:
+    """Rows to keep: each text once, and none that stands in two classes.
+
+    Texts are compared cleaned, in lower case and without white space. Of equal texts the first is
+    kept; where their labels differ, none.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    labels : int array, shape (N,), optional
+
+    Returns
+    -------
+    int64 array
+        Indices in rising order.
+
+    Raises
+    ------
+    ArgumentError
+        For another number of labels than texts.
+    """
+    if labels is not None and len(labels) != len(texts):
+        raise ArgumentError("distinct", "labels", f"{len(labels)} labels", f"{len(texts)}")
+    first: dict[str, int] = {}
+    contradicted: set[str] = set()
+    for i, text in enumerate(texts):
+        key = "".join(clean(text).lower().split())
+        known = first.setdefault(key, i)
+        if labels is not None and labels[known] != labels[i]:
+            contradicted.add(key)
+    return np.array([i for key, i in first.items() if key not in contradicted], np.int64)
