@@ -1,0 +1,160 @@
+"""What every model that ranks items shares: who is asked, what was seen, the first k."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.evaluation import Ratings, top_k
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+BLOCK = 1 << 22  # scores held at a time by recommend(), 32 MB
+
+
+class Ranker:
+    """Base of the ranking models: a subclass defines ``fit`` and ``_scores(users)``.
+
+    What nobody could know is settled here. A user without a training row gets the popularity of
+    the items as scores. An item without one stands below all others in every row.
+    """
+
+    seen: csr_matrix | None = None
+    popularity: np.ndarray
+
+    def _remember(self, train: Ratings) -> csr_matrix:
+        """Keep what was seen (every row counts as liked), and how often each item was."""
+        where = f"{type(self).__name__}.fit"
+        if not isinstance(train, Ratings):
+            raise ArgumentError(where, "train", f"type {type(train).__name__}", "Ratings")
+        if not len(train):
+            raise ArgumentError(where, "train", "no rows", "at least one")
+        seen = train.matrix()
+        seen.data[:] = 1.0
+        self.seen = seen
+        self.popularity = np.bincount(train.items, minlength=train.n_items).astype(np.float64)
+        return seen
+
+    def _scores(self, users: np.ndarray) -> np.ndarray:
+        """float64 (U, n_items) of users that have training rows."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _scores(users)")
+
+    def scores(self, users: Any = None) -> np.ndarray:
+        """How much each user is expected to like each item; only the order has a meaning.
+
+        Parameters
+        ----------
+        users : int array, shape (U,), optional
+            User numbers; all users by default.
+
+        Returns
+        -------
+        np.ndarray
+            float64 (U, n_items).
+
+        Raises
+        ------
+        ArgumentError
+            Before ``fit``, or for numbers that are not users.
+        """
+        seen, whose = self._asked("scores", users)
+        out = np.tile(self.popularity, (len(whose), 1))
+        warm = np.diff(seen.indptr)[whose] > 0
+        if warm.any():
+            out[warm] = self._scores(whose[warm])
+        cold = self.popularity == 0
+        if cold.any() and not cold.all():
+            lowest = out[:, ~cold].min(axis=1, keepdims=True)
+            out[:, cold] = np.minimum(out[:, cold], lowest - 1e-6)
+        return out
+
+    def recommend(self, users: Any = None, k: int = 10, exclude_seen: bool = True) -> np.ndarray:
+        """The k items with the highest scores, best first.
+
+        Users are scored in blocks, so that memory stays bounded however many there are.
+
+        Parameters
+        ----------
+        users : int array, shape (U,), optional
+        k : int
+            At least 1.
+        exclude_seen : bool
+            Leave out what the user has a training row of.
+
+        Returns
+        -------
+        np.ndarray
+            int64 (U, k), item numbers; −1 where fewer than k items remain.
+
+        Raises
+        ------
+        ArgumentError
+            As :meth:`scores`, or for a ``k`` below 1.
+        """
+        seen, whose = self._asked("recommend", users)
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            name = f"{type(self).__name__}.recommend"
+            raise ArgumentError(name, "k", f"the value {k!r}", "a whole number from 1")
+        out = np.empty((len(whose), int(k)), np.int64)
+        step = max(1, BLOCK // max(seen.shape[1], 1))
+        for start in range(0, len(whose), step):
+            rows = whose[start : start + step]
+            left_out = seen[rows] if exclude_seen else None
+            out[start : start + step] = top_k(self.scores(rows), int(k), left_out)
+        return out
+
+    def _asked(self, method: str, users: Any) -> tuple[csr_matrix, np.ndarray]:
+        where = f"{type(self).__name__}.{method}"
+        if self.seen is None:
+            raise ArgumentError(where, "self", "no training set yet", "fit(train) first")
+        return self.seen, codes(where, "users", users, self.seen.shape[0])
+
+
+def codes(where: str, argument: str, values: Any, n: int) -> np.ndarray:
+    """Numbers below n, int64 (U,); all of them where none are given."""
+    if values is None:
+        return np.arange(n)
+    found = np.asarray(values)
+    if found.ndim == 1 and not found.size:
+        return found.astype(np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        got = f"shape {found.shape} and dtype {found.dtype}"
+        raise ArgumentError(where, argument, got, "one row of whole numbers")
+    if not 0 <= found.min() <= found.max() < n:
+        got = f"numbers from {found.min()} to {found.max()}"
+        raise ArgumentError(where, argument, got, f"numbers from 0 to {n - 1}")
+    return found.astype(np.int64)
+
+
+def whole(where: str, least: int = 1, **values: Any) -> None:
+    """Refuse what is not a whole number of at least ``least``."""
+    for argument, value in values.items():
+        number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not number or value < least:
+            expected = f"a whole number from {least}"
+            raise ArgumentError(where, argument, f"the value {value!r}", expected)
+
+
+def number(where: str, above: float | None = None, **values: Any) -> None:
+    """Refuse what is not a finite number of at least 0, or not above ``above``."""
+    for argument, value in values.items():
+        real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        fine = real and np.isfinite(value) and (value >= 0 if above is None else value > above)
+        if not fine:
+            expected = "a finite number >= 0" if above is None else f"a finite number > {above:g}"
+            raise ArgumentError(where, argument, f"the value {value!r}", expected)
+
+
+class Popularity(Ranker):
+    """Everybody gets what most people watch: the model that every other must beat."""
+
+    def fit(self, train: Ratings) -> Popularity:
+        """Count the rows of each item."""
+        self._remember(train)
+        return self
+
+    def _scores(self, users: np.ndarray) -> np.ndarray:
+        return np.tile(self.popularity, (len(users), 1))
