@@ -1,0 +1,99 @@
+"""Neighbours beside Surprise: fit and predict one fold of MovieLens 100K, in one process.
+
+    python -m benchmarks.recsys.bench_neighbours
+
+Both libraries get the same rows in the same order. Rounds alternate, the shortest time of each
+counts, and the predictions are compared before anything is timed. It is no row of the registry in
+``benchmarks/rows.py``: that one measures operators against torch on an environment with nothing
+but NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lepton_ref.recsys.evaluation import Ratings, folds, movielens
+from lepton_ref.recsys.neighbours import NearestNeighbours
+
+BAR = 0.3
+TOLERANCE = 1e-10
+CASES: dict[str, dict[str, Any]] = {
+    "user, msd": {"of": "users", "similarity": "msd", "shrinkage": 0.0},
+    "item, pearson_baseline": {"of": "items", "similarity": "pearson_baseline"},
+}
+
+
+def fold() -> tuple[Ratings, Ratings]:
+    """The first of five folds; the training rows ordered by user and item, as ours keeps them."""
+    train, test = folds(movielens(), 5, seed=0)[0]
+    return train.take(np.lexsort((train.items, train.users))), test
+
+
+def surprise_data(train: Ratings) -> Any:
+    """The same rows as Surprise's training set."""
+    import pandas as pd
+    from surprise import Dataset, Reader
+
+    table = pd.DataFrame({"u": train.users, "i": train.items, "r": train.values})
+    assert train.scale is not None
+    whole = Dataset.load_from_df(table, Reader(rating_scale=train.scale))
+    return whole.build_full_trainset()
+
+
+def surprise_predictions(data: Any, test: Ratings, of: str, similarity: str) -> np.ndarray:
+    """Fit and predict with Surprise's ``KNNBaseline``, its own defaults."""
+    from surprise import KNNBaseline
+
+    options = {"name": similarity, "user_based": of == "users"}
+    model = KNNBaseline(sim_options=options, verbose=False).fit(data)
+    pairs = list(zip(test.users.tolist(), test.items.tolist(), test.values.tolist()))
+    return np.array([p.est for p in model.test(pairs)])
+
+
+def measure(rounds: int = 3) -> dict[str, dict[str, float]]:
+    """Seconds of both, their ratio, and the largest difference of the predictions, by case."""
+    train, test = fold()
+    data, table = surprise_data(train), {}
+    for name, options in CASES.items():
+        of, similarity = options["of"], options["similarity"]
+
+        def ours(options: dict[str, Any] = options) -> np.ndarray:
+            return NearestNeighbours(**options).fit(train).predict(test.users, test.items)
+
+        def theirs(of: str = of, similarity: str = similarity) -> np.ndarray:
+            return surprise_predictions(data, test, of, similarity)
+
+        gap = float(np.abs(ours() - theirs()).max())
+        assert gap < TOLERANCE, f"{name}: predictions differ by {gap}"
+        mine, other = [], []
+        for _ in range(rounds):
+            mine.append(timed(ours))
+            other.append(timed(theirs))
+        seconds, peer = min(mine), min(other)
+        table[name] = {
+            "ours_s": round(seconds, 3), "surprise_s": round(peer, 3),
+            "ratio": round(seconds / peer, 3), "bar": BAR, "difference": gap,
+        }  # fmt: skip
+    return table
+
+
+def timed(call: Callable[[], Any]) -> float:
+    before = time.perf_counter()
+    call()
+    return time.perf_counter() - before
+
+
+def main() -> None:
+    print(f"cores {os.cpu_count()}, load before {os.getloadavg()[0]:.1f}")
+    print(json.dumps(measure(), indent=1))
+    print(f"load after {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

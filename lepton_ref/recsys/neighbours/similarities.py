@@ -1,0 +1,308 @@
+"""How alike two rows of ratings are, all from the same few sums over the raters they share.
+
+Sources: Sarwar, Karypis, Konstan and Riedl (2001), *Item-based collaborative filtering
+recommendation algorithms*; Koren (2010), *Factor in the neighbors*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lepton_ref.framework.compiled import compiled
+from lepton_ref.framework.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+KINDS = ("cosine", "pearson", "msd")
+MEMORY = 64 << 20  # bytes of a block of sums
+COUNT, PRODUCT, SQUARE, OTHER_SQUARE, SUM, OTHER_SUM = range(6)
+ROUNDING = 1e-12  # a variance below this share of the squares is what rounding left of zero
+
+
+@compiled
+def _pair_sums(start, stop, x_ptr, x_at, x_val, y_ptr, y_at, y_val, sums):  # type: ignore[no-untyped-def]
+    """Add to ``sums`` (stop − start, n, 4 or 6) what rows i and all j have in common."""
+    means = sums.shape[2] == 6
+    for i in range(start, stop):
+        row = sums[i - start]
+        for p in range(x_ptr[i], x_ptr[i + 1]):
+            a, rater = x_val[p], x_at[p]
+            for q in range(y_ptr[rater], y_ptr[rater + 1]):
+                j, b = y_at[q], y_val[q]
+                row[j, 0] += 1.0
+                row[j, 1] += a * b
+                row[j, 2] += a * a
+                row[j, 3] += b * b
+                if means:
+                    row[j, 4] += a
+                    row[j, 5] += b
+
+
+def common_sums(
+    matrix: csr_matrix, start: int, stop: int, means: bool = True, products: bool = False
+) -> np.ndarray:
+    """Sums over the raters that rows ``start`` to ``stop`` share with every row.
+
+    With the mask M of stored entries they are six sparse products, rows of M Mᵀ, X Xᵀ, X² Mᵀ,
+    M X²ᵀ, X Mᵀ, M Xᵀ (eq. neighbours-products). One pass over the ratings makes all of them.
+
+    Parameters
+    ----------
+    matrix : csr_matrix
+        X (n, raters); a stored zero is a rating.
+    start, stop : int
+        The rows of the block.
+    means : bool
+        Also the plain sums, which only Pearson's correlation needs.
+    products : bool
+        Make them by scipy's sparse products instead of the compiled loop: the readable version.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (stop − start, n, 6), or 4 without ``means``: count, product, square of the
+        row's, square of the other's, sum of the row's, sum of the other's.
+    """
+    width, n = 6 if means else 4, matrix.shape[0]
+    if products:
+        mask, square = matrix.copy(), matrix.copy()
+        mask.data, square.data = np.ones_like(matrix.data), matrix.data**2
+        mine = slice(start, stop)
+        pairs = [(mask, mask), (matrix, matrix), (square, mask), (mask, square)]
+        pairs += [(matrix, mask), (mask, matrix)]
+        found = [(left[mine] @ right.T).toarray() for left, right in pairs[:width]]
+        return np.stack(found, axis=2)
+    sums = np.zeros((stop - start, n, width))
+    raters = matrix.T.tocsr()
+    arrays = [(x.indptr, x.indices, x.data) for x in (matrix, raters)]
+    _pair_sums(start, stop, *arrays[0], *arrays[1], sums)
+    return sums
+
+
+def from_sums(kind: str, sums: np.ndarray) -> np.ndarray:
+    """Similarities (..., n) from sums over common raters (..., n, 4 or 6); 0 where undefined.
+
+    - cosine: Σab / √(Σa² Σb²)   (eq. neighbours-cosine)
+    - pearson: (n Σab − Σa Σb) / √((n Σa² − (Σa)²)(n Σb² − (Σb)²))   (eq. neighbours-pearson)
+    - msd: 1 / (1 + (Σa² − 2 Σab + Σb²) / n)   (eq. neighbours-msd)
+    """
+    n, ab, aa, bb = (sums[..., k] for k in range(4))
+    if kind == "msd":
+        gap = np.maximum(aa - 2 * ab + bb, 0) / np.maximum(n, 1)
+        return np.where(n > 0, 1 / (1 + gap), 0.0)
+    if kind == "pearson":
+        a, b = sums[..., SUM], sums[..., OTHER_SUM]
+        ab, aa, bb, raw_a, raw_b = n * ab - a * b, n * aa - a**2, n * bb - b**2, n * aa, n * bb
+        aa, bb = aa * (aa > ROUNDING * raw_a), bb * (bb > ROUNDING * raw_b)
+    # Each root alone: the product of two small squares can be smaller than any float.
+    below = np.sqrt(aa)
+    below *= np.sqrt(bb)
+    found = np.divide(ab, below, out=np.zeros_like(below), where=below > 0)
+    return np.clip(found, -1, 1, out=found)
+
+
+def shrink(found: np.ndarray, count: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Pull correlations of few raters towards 0: ρ̂ (n − 1)/(n − 1 + λ) (eq. neighbours-shrunk).
+
+    Parameters
+    ----------
+    found, count : np.ndarray
+        Correlations, and the number n of ratings behind each.
+    shrinkage : float
+        λ; with 0 nothing is pulled.
+    """
+    if shrinkage == 0:
+        return found
+    more = np.maximum(count - 1, 0)
+    return found * (more / (more + shrinkage))
+
+
+def centred(matrix: csr_matrix) -> csr_matrix:
+    """Each rating less the mean of its rater, that is, of its column (eq. neighbours-centred)."""
+    out = matrix.tocsr().copy()
+    size = matrix.shape[1]
+    count = np.bincount(out.indices, minlength=size)
+    mean = np.bincount(out.indices, out.data, minlength=size) / np.maximum(count, 1)
+    out.data = out.data - mean[out.indices]
+    return out
+
+
+def similarity_blocks(
+    matrix: csr_matrix,
+    kind: str = "cosine",
+    *,
+    over: str = "common",
+    shrinkage: float = 0.0,
+    min_support: int = 1,
+    memory: int = MEMORY,
+    products: bool = False,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Similarities of a few rows at a time with all others, so that memory stays bounded.
+
+    Parameters
+    ----------
+    matrix : csr_matrix
+        (n, raters), a row for each thing that is compared.
+    kind : {"cosine", "pearson", "msd"}
+        The adjusted cosine is the cosine of :func:`centred` rows, the Pearson-baseline
+        correlation that of residuals.
+    over : {"common", "all"}
+        Over whom the lengths in the denominator of the cosine run: those who rated both, or all
+        who rated one, a missing rating counting as 0.
+    shrinkage : float
+        λ of :func:`shrink`.
+    min_support : int
+        Pairs with fewer common raters have similarity 0.
+    memory : int
+        Bytes that the sums of a block may take; one row at least is made at a time.
+    products : bool
+        See :func:`common_sums`.
+
+    Yields
+    ------
+    start : int
+    block : np.ndarray
+        float64 (rows, n), of the rows from ``start``; 1 on the diagonal.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown kind, sums over "all" for another kind than the cosine, a negative shrinkage.
+    """
+    where = "similarity_blocks"
+    one_of(where, "kind", kind, KINDS)
+    one_of(where, "over", over, ("common", "all") if kind == "cosine" else ("common",))
+    number(where, "shrinkage", shrinkage, 0.0)
+    whole(where, "min_support", min_support)
+    whole(where, "memory", memory)
+    matrix = matrix.tocsr()
+    n, means = matrix.shape[0], kind == "pearson"
+    raters = matrix.T.tocsr()
+    arrays = [(x.indptr, x.indices, x.data) for x in (matrix, raters)]
+    length = np.sqrt(np.bincount(_rows(matrix), matrix.data**2, minlength=n))
+    step = max(1, min(n, memory // max(1, n * (6 if means else 4) * 8)))
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        if products:
+            sums = common_sums(matrix, start, stop, means, products)
+        else:
+            sums = np.zeros((stop - start, n, 6 if means else 4))
+            _pair_sums(start, stop, *arrays[0], *arrays[1], sums)
+        if over == "all":
+            below = length[start:stop, None] * length
+            dot = sums[..., PRODUCT]
+            block = np.divide(dot, below, out=np.zeros_like(below), where=below > 0)
+        else:
+            block = from_sums(kind, sums)
+        block = shrink(block, sums[..., COUNT], shrinkage)
+        if min_support > 1:
+            block[sums[..., COUNT] < min_support] = 0
+        block[np.arange(stop - start), np.arange(start, stop)] = 1
+        yield start, block
+
+
+def similarities(matrix: csr_matrix, kind: str = "cosine", **options: Any) -> np.ndarray:
+    """All similarities at once, float64 (n, n); arguments as in :func:`similarity_blocks`."""
+    blocks = [block for _, block in similarity_blocks(matrix, kind, **options)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, 0))
+
+
+def nearest(
+    matrix: csr_matrix, kind: str = "cosine", top: int | None = None, **options: Any
+) -> csr_matrix:
+    """The positive similarities, of each row the ``top`` largest; a row is no neighbour of itself.
+
+    Never more than a block of all pairs is in memory, and what is kept: n · ``top`` numbers.
+
+    Parameters
+    ----------
+    matrix, kind
+        As in :func:`similarity_blocks`, whose other arguments can be given too.
+    top : int, optional
+        How many are kept of each row; all without it. Of equal ones the lower number is kept.
+
+    Returns
+    -------
+    csr_matrix
+        float64 (n, n), columns ascending.
+    """
+    from scipy.sparse import csr_matrix
+
+    if top is not None:
+        whole("nearest", "top", top)
+    n = matrix.shape[0]
+    columns, values, counts = [], [], []
+    for start, block in similarity_blocks(matrix, kind, **options):
+        block[np.arange(len(block)), np.arange(start, start + len(block))] = 0
+        keep = block > 0
+        if top is not None and top < n:
+            keep &= largest(block, top)
+        columns.append(np.nonzero(keep)[1].astype(np.int32))
+        values.append(block[keep])
+        counts.append(keep.sum(1))
+    if not n:
+        return csr_matrix((0, 0))
+    ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=(n, n))
+
+
+def largest(block: np.ndarray, top: int) -> np.ndarray:
+    """Where the ``top`` largest of each row stand, of equal ones the first: bool, as ``block``."""
+    edge = -np.partition(-block, top - 1, axis=1)[:, top - 1 : top]
+    above, level = block > edge, block == edge
+    room = top - above.sum(1, keepdims=True)
+    return above | (level & (np.cumsum(level, axis=1) <= room))
+
+
+def prior_strength(found: np.ndarray, count: np.ndarray) -> float:
+    """The λ that the correlations themselves ask for (eq. neighbours-empirical).
+
+    Observed squares are larger than true ones by the variance 1/(n − 1) of the noise, so the mean
+    of ρ̂² − 1/(n − 1) over pairs, weighted by n − 1, estimates the prior's variance τ²; λ = 1/τ².
+
+    Parameters
+    ----------
+    found, count : np.ndarray
+        Correlations of distinct pairs, not shrunk, and the number of ratings behind each.
+
+    Returns
+    -------
+    float
+        λ; infinite when the correlations are no larger than chance makes them.
+    """
+    use = np.asarray(count) > 1
+    rho, more = np.asarray(found)[use], np.asarray(count)[use] - 1.0
+    if not use.any():
+        raise ArgumentError("prior_strength", "count", "no pair with 2 or more", "some")
+    variance = float((more * rho**2 - 1).sum() / more.sum())
+    return 1 / variance if variance > 0 else float("inf")
+
+
+def _rows(matrix: csr_matrix) -> np.ndarray:
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+# --- what arguments may be ---------------------------------------------------------------
+
+
+def one_of(where: str, argument: str, value: Any, known: tuple[str, ...]) -> None:
+    """Refuse a value that is not among the known."""
+    if value not in known:
+        raise ArgumentError(where, argument, f"the value {value!r}", f"one of {', '.join(known)}")
+
+
+def number(where: str, argument: str, value: Any, low: float) -> None:
+    """Refuse what is no finite number of at least ``low``."""
+    good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not good or not np.isfinite(value) or value < low:
+        raise ArgumentError(where, argument, f"the value {value!r}", f"a number >= {low:g}")
+
+
+def whole(where: str, argument: str, value: Any, low: int = 1) -> None:
+    """Refuse what is no whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ArgumentError(where, argument, f"the value {value!r}", f"a whole number >= {low}")
