@@ -1,8 +1,31 @@
 """Page ``recsys/evaluation``: ratings, how they are split, and how recommendations are judged."""
 
 from lepton_ref.recsys.evaluation.accuracy import mae, rmse
+from lepton_ref.recsys.evaluation.baselines import BiasBaseline, ItemMean, Popularity, Random
+from lepton_ref.recsys.evaluation.beyond import (
+    coverage,
+    diversity,
+    effective_items,
+    novelty,
+    time_leak,
+)
 from lepton_ref.recsys.evaluation.interactions import Ratings, movielens
-from lepton_ref.recsys.evaluation.ranking import RankingReport, ranking_report
+from lepton_ref.recsys.evaluation.ranking import (
+    RankingReport,
+    chance_ndcg,
+    paired_difference,
+    ranking_report,
+)
+from lepton_ref.recsys.evaluation.sampled import (
+    Ranks,
+    corrected_metric,
+    hit_at,
+    item_ranks,
+    ndcg_at,
+    rank_chances,
+    sampled_ranks,
+    user_auc,
+)
 from lepton_ref.recsys.evaluation.selection import top_k
 from lepton_ref.recsys.evaluation.splits import (
     folds,
@@ -13,16 +36,9 @@ from lepton_ref.recsys.evaluation.splits import (
 )
 
 __all__ = [
-    "RankingReport",
-    "Ratings",
-    "folds",
-    "leave_one_out",
-    "mae",
-    "movielens",
-    "random_split",
-    "ranking_report",
-    "rmse",
-    "stratified_split",
-    "temporal_split",
-    "top_k",
-]
+    "BiasBaseline", "ItemMean", "Popularity", "Random", "RankingReport", "Ranks", "Ratings",
+    "chance_ndcg", "corrected_metric", "coverage", "diversity", "effective_items", "folds",
+    "hit_at", "item_ranks", "leave_one_out", "mae", "movielens", "ndcg_at", "novelty",
+    "paired_difference", "random_split", "rank_chances", "ranking_report", "rmse",
+    "sampled_ranks", "stratified_split", "temporal_split", "time_leak", "top_k", "user_auc",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from lepton_ref.framework.errors import ArgumentError
 
 
 def rmse(predictions: Any, values: Any) -> float:
-    """Root of the mean squared error of predicted ratings (eq. evaluation-rmse).
+    """Root of the mean squared error of predicted ratings (eq. receval-rmse).
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def rmse(predictions: Any, values: Any) -> float:
 
 
 def mae(predictions: Any, values: Any) -> float:
-    """Mean absolute error of predicted ratings (eq. evaluation-mae).
+    """Mean absolute error of predicted ratings (eq. receval-mae).
 
     Parameters
     ----------

@@ -84,11 +84,11 @@ def ranking_report(
     Returns
     -------
     RankingReport
-        precision  hits / k   (eq. evaluation-precision);
-        recall  hits / number relevant   (eq. evaluation-recall);
-        ndcg  Σ 1/log₂(1 + rank of a hit), over that of the best order   (eq. evaluation-ndcg);
-        map  Σ precision at the rank of each hit / min(k, number relevant)   (eq. evaluation-map);
-        mrr  1 / rank of the first hit, 0 without   (eq. evaluation-mrr);
+        precision  hits / k   (eq. receval-precision);
+        recall  hits / number relevant   (eq. receval-recall);
+        ndcg  Σ 1/log₂(1 + rank of a hit), over that of the best order   (eq. receval-ndcg);
+        map  Σ precision at the rank of each hit / min(k, number relevant)   (eq. receval-map);
+        mrr  1 / rank of the first hit, 0 without   (eq. receval-mrr);
         hit_rate  1 with a hit, else 0.
 
     Raises
@@ -122,6 +122,52 @@ def ranking_report(
         "hit_rate": (hits > 0).astype(np.float64),
     }
     return RankingReport(int(k), whose[tested], per_user, int((~tested).sum()))
+
+
+def paired_difference(
+    first: RankingReport,
+    second: RankingReport,
+    metric: str,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[float, Interval]:
+    """Mean difference of a metric, first minus second, and its interval over the same users.
+
+    What both models find easy or hard cancels (eq. receval-paired).
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown metric, or reports on different users.
+    """
+    where = "paired_difference"
+    if metric not in METRICS:
+        known = "one of " + ", ".join(METRICS)
+        raise ArgumentError(where, "metric", f"the value {metric!r}", known)
+    if not np.array_equal(first.users, second.users):
+        got = f"{len(second.users)} users, not those of the first"
+        raise ArgumentError(where, "second", got, "a report on the same users")
+    gap = first.per_user[metric] - second.per_user[metric]
+    between = bootstrap_interval(lambda v: float(v.mean()), (gap,), rng, resamples, confidence)
+    return float(gap.mean()), between
+
+
+def chance_ndcg(relevant: int, candidates: int, k: int = 10) -> float:
+    """Expected nDCG at k of a random order (eq. receval-chance).
+
+    Parameters
+    ----------
+    relevant, candidates : int
+        Relevant items, and all that may be recommended, those included.
+    k : int
+        At most ``candidates``.
+    """
+    if not 1 <= relevant <= candidates or not 1 <= k <= candidates:
+        got = f"{relevant} relevant of {candidates}, k = {k}"
+        raise ArgumentError("chance_ndcg", "relevant", got, "1 <= relevant, k <= candidates")
+    discount = np.cumsum(1 / np.log2(np.arange(2, k + 2)))
+    return float(relevant / candidates * discount[k - 1] / discount[min(k, relevant) - 1])
 
 
 def _hits(r: np.ndarray, relevant: Any) -> np.ndarray:
