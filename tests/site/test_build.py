@@ -7,6 +7,7 @@ import hashlib
 import html
 import importlib
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -209,6 +210,20 @@ def test_nothing_is_left_unrecorded_or_unproven(site: Site) -> None:
         assert "[not recorded]" not in text, path
         assert not re.search(r"\{(recorded|result)\}`", text), f"{path}: a quote not rendered"
         assert 'class="lepton-badge lepton-unproven"' not in text, path
+
+
+def test_no_sentence_becomes_a_list() -> None:
+    """A line that happens to begin with `1.` ends its paragraph and starts a list."""
+    texts = {path.relative_to(ROOT): path.read_text("utf8") for path in BOOK.rglob("*.md")}
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+        cells = json.loads(path.read_text("utf8"))["cells"]
+        words = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        texts[path.relative_to(ROOT)] = "\n\n".join(words)
+    for path, text in texts.items():
+        outside = re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.S | re.M)
+        for before, line in zip(outside.split("\n"), outside.split("\n")[1:]):
+            if re.match(r"(1[.)]|[-*+]) ", line) and before.strip():
+                assert re.match(r"\s*(\d+[.)]|[-*+:|]) |  ", before), f"{path}: {before} / {line}"
 
 
 def test_make_lab_serves_the_folder_that_the_buttons_expect() -> None:
