@@ -1,9 +1,9 @@
 """Page ``recsys/neighbours``: people like you liked this, and this is like what you liked."""
 
-from lepton_ref.recsys.neighbours.baselines import Baselines, baselines
+from lepton_ref.recsys.neighbours.baseline import Baselines, baselines
 from lepton_ref.recsys.neighbours.interests import CollaborativeFiltering
 from lepton_ref.recsys.neighbours.ratings import Because, NearestNeighbours
-from lepton_ref.recsys.neighbours.similarities import (
+from lepton_ref.recsys.neighbours.similarity import (
     centred,
     common_sums,
     from_sums,

@@ -17,9 +17,9 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.neighbours.baselines import baselines
+from lepton_ref.recsys.neighbours.baseline import baselines
 from lepton_ref.recsys.neighbours.ratings import codes, in_blocks
-from lepton_ref.recsys.neighbours.similarities import nearest, number, one_of, whole
+from lepton_ref.recsys.neighbours.similarity import nearest, number, one_of, whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

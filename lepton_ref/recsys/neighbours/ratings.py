@@ -15,8 +15,8 @@ import numpy as np
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings, top_k
-from lepton_ref.recsys.neighbours.baselines import Baselines, baselines
-from lepton_ref.recsys.neighbours.similarities import centred, nearest, number, one_of, whole
+from lepton_ref.recsys.neighbours.baseline import Baselines, baselines
+from lepton_ref.recsys.neighbours.similarity import centred, nearest, number, one_of, whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -26,13 +26,10 @@ BLOCK = 1 << 20  # pairs that are scored at once
 
 
 @compiled
-def _weighted(order, x, y, s_ptr, s_at, s_val, y_ptr, y_at, y_res, k, damping, out):  # type: ignore[no-untyped-def]
+def _weighted(order, x, y, s_ptr, s_at, s_val, y_ptr, y_at, y_res, k, damping, out):
     """``out[q]`` = weighted mean of the residuals of the ``k`` nearest that rated, or 0."""
     row = np.zeros(len(s_ptr) - 1)
-    longest = 1
-    for other in range(len(y_ptr) - 1):
-        longest = max(longest, y_ptr[other + 1] - y_ptr[other])
-    near, said = np.empty(longest), np.empty(longest)
+    near, said = np.zeros(k), np.zeros(k)  # the nearest so far, nearest first
     last = -1
     for q in order:
         if x[q] != last:
@@ -45,28 +42,19 @@ def _weighted(order, x, y, s_ptr, s_at, s_val, y_ptr, y_at, y_res, k, damping, o
         found = 0
         for p in range(y_ptr[y[q]], y_ptr[y[q] + 1]):
             s = row[y_at[p]]
-            if s > 0:
-                near[found], said[found] = s, y_res[p]
-                found += 1
-        edge, room = 0.0, 0
-        if found > k:
-            edge = np.partition(near[:found], found - k)[found - k]
-            room = k
-            for p in range(found):
-                if near[p] > edge:
-                    room -= 1
+            if s <= 0.0 or (found == k and s <= near[k - 1]):
+                continue
+            found = min(found + 1, k)
+            at = found - 1
+            while at > 0 and near[at - 1] < s:  # of equal ones the first stays before
+                near[at], said[at] = near[at - 1], said[at - 1]
+                at -= 1
+            near[at], said[at] = s, y_res[p]
         above, below = 0.0, damping
         for p in range(found):
-            s = near[p]
-            if s == edge:
-                if room == 0:
-                    continue
-                room -= 1
-            elif s < edge:
-                continue
-            above += s * said[p]
-            below += s
-        out[q] = above / below if below > 0 else 0.0
+            above += near[p] * said[p]
+            below += near[p]
+        out[q] = above / below if below > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -222,9 +210,9 @@ class NearestNeighbours:
     def _raw(self, u: np.ndarray, i: np.ndarray) -> np.ndarray:
         x, y = (i, u) if self.of == "items" else (u, i)
         s, r, out = self.similarities, self._residuals, np.zeros(len(x))
-        order = np.argsort(x, kind="stable")
+        order, most = np.argsort(x, kind="stable"), min(self.k, s.shape[0])
         arrays = (s.indptr, s.indices, s.data, r.indptr, r.indices, r.data)
-        _weighted(order, x, y, *arrays, int(self.k), float(self.damping), out)
+        _weighted(order, x, y, *arrays, most, float(self.damping), out)
         return self.baselines.of(u, i) + out
 
     def _cut(self, values: np.ndarray) -> np.ndarray:

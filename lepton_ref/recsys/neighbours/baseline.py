@@ -12,7 +12,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.neighbours.similarities import number, whole
+from lepton_ref.recsys.neighbours.similarity import number, whole
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ROUNDING = 1e-12  # a variance below this share of the squares is what rounding 
 
 
 @compiled
-def _pair_sums(start, stop, x_ptr, x_at, x_val, y_ptr, y_at, y_val, sums):  # type: ignore[no-untyped-def]
+def _pair_sums(start, stop, x_ptr, x_at, x_val, y_ptr, y_at, y_val, sums):
     """Add to ``sums`` (stop − start, n, 4 or 6) what rows i and all j have in common."""
     means = sums.shape[2] == 6
     for i in range(start, stop):
