@@ -98,7 +98,7 @@ class Entries(NamedTuple):
     Attributes
     ----------
     indptr, indices : np.ndarray
-        int64 (m + 1,), int32 or int64 (n,).
+        int64 (m + 1,), int32 (n,).
     values : np.ndarray
         float (n,).
     """
@@ -110,7 +110,8 @@ class Entries(NamedTuple):
     @classmethod
     def of(cls, matrix: csr_matrix, dtype: str = "float64") -> Entries:
         """The entries of a matrix, zeros that it stores among them."""
-        return cls(matrix.indptr.astype(np.int64), matrix.indices, matrix.data.astype(dtype))
+        indices = matrix.indices.astype(np.int32, copy=False)
+        return cls(matrix.indptr.astype(np.int64), indices, matrix.data.astype(dtype, copy=False))
 
     @property
     def counts(self) -> np.ndarray:
@@ -139,15 +140,14 @@ def ridge_step(
     scale = entries.counts.astype(X.dtype) if weighted else np.ones(len(X), X.dtype)
     base = reg * np.eye(Y.shape[1], dtype=Y.dtype)
     ones = np.ones(len(entries.values), Y.dtype)
-    normal_equations(
-        entries.indptr, entries.indices, ones, entries.values, base, scale, Y, X
-    )  # fmt: skip
+    indices = entries.indices.astype(np.int32, copy=False)  # one compiled version serves all
+    normal_equations(entries.indptr, indices, ones, entries.values, base, scale, Y, X)
 
 
 def implicit_step(
     extra: Entries, Y: np.ndarray, X: np.ndarray, reg: float, cg_steps: int | None = None
 ) -> None:
-    """Best vectors for implicit feedback, the other side given (eqs. implicit-step, implicit-trick).
+    """Best vectors for implicit feedback, the other side given (eqs. implicit-step, -trick).
 
     Each row of ``X`` becomes argmin Σ c (p − x·y)² + λ ‖x‖² over *all* rows of ``Y``, with
     p = 1 and confidence c = 1 + value where there is an entry, and p = 0, c = 1 elsewhere.
@@ -165,7 +165,8 @@ def implicit_step(
     """
     base = Y.T @ Y + reg * np.eye(Y.shape[1], dtype=Y.dtype)
     scale = np.ones(len(X), X.dtype)
-    given = extra.indptr, extra.indices, extra.values, 1 + extra.values, base, scale, Y, X
+    indices = extra.indices.astype(np.int32, copy=False)
+    given = extra.indptr, indices, extra.values, 1 + extra.values, base, scale, Y, X
     if cg_steps is None:
         normal_equations(*given)
     else:
