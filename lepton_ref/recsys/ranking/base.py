@@ -8,6 +8,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings, top_k
+from lepton_ref.recsys.evaluation.baselines import codes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -110,23 +111,8 @@ class Ranker:
         where = f"{type(self).__name__}.{method}"
         if self.seen is None:
             raise ArgumentError(where, "self", "no training set yet", "fit(train) first")
-        return self.seen, codes(where, "users", users, self.seen.shape[0])
-
-
-def codes(where: str, argument: str, values: Any, n: int) -> np.ndarray:
-    """Numbers below n, int64 (U,); all of them where none are given."""
-    if values is None:
-        return np.arange(n)
-    found = np.asarray(values)
-    if found.ndim == 1 and not found.size:
-        return found.astype(np.int64)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        got = f"shape {found.shape} and dtype {found.dtype}"
-        raise ArgumentError(where, argument, got, "one row of whole numbers")
-    if not 0 <= found.min() <= found.max() < n:
-        got = f"numbers from {found.min()} to {found.max()}"
-        raise ArgumentError(where, argument, got, f"numbers from 0 to {n - 1}")
-    return found.astype(np.int64)
+        n = self.seen.shape[0]
+        return self.seen, np.arange(n) if users is None else codes(where, "users", users, n)
 
 
 def whole(where: str, least: int = 1, **values: Any) -> None:
@@ -146,15 +132,3 @@ def number(where: str, above: float | None = None, **values: Any) -> None:
         if not fine:
             expected = "a finite number >= 0" if above is None else f"a finite number > {above:g}"
             raise ArgumentError(where, argument, f"the value {value!r}", expected)
-
-
-class Popularity(Ranker):
-    """Everybody gets what most people watch: the model that every other must beat."""
-
-    def fit(self, train: Ratings) -> Popularity:
-        """Count the rows of each item."""
-        self._remember(train)
-        return self
-
-    def _scores(self, users: np.ndarray) -> np.ndarray:
-        return np.tile(self.popularity, (len(users), 1))
