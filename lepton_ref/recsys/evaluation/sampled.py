@@ -131,13 +131,22 @@ def rank_chances(others: int, m: int) -> np.ndarray:
     Row a is for an item with a of the others above it; column j is the chance that j of the m
     drawn are above it (eq. receval-sampled-rank).
     """
-    from scipy.stats import hypergeom
+    from scipy.special import gammaln
 
     if type(others) is not int or type(m) is not int or not 1 <= m <= others:
         got = f"m = {m!r} of {others!r} others"
         raise ArgumentError("rank_chances", "m", got, "whole numbers, 1 <= m <= others")
-    above = np.arange(others + 1)
-    return hypergeom.pmf(np.arange(m + 1), others, above[:, None], m)
+    log_factorial = gammaln(np.arange(others + 2) + 1.0)
+
+    def log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+        possible = (k >= 0) & (k <= n)
+        k = np.where(possible, k, 0)
+        value = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
+        return np.where(possible, value, -np.inf)
+
+    a, x = np.arange(others + 1)[:, None], np.arange(m + 1)
+    whole = log_choose(np.array(others), np.array(m))
+    return np.exp(log_choose(a, x) + log_choose(others - a, m - x) - whole)
 
 
 def corrected_metric(
