@@ -42,6 +42,7 @@ def normal_equations(indptr, indices, weights, targets, base, scale, Y, X):
     Y, X : float (items, k), (m, k)
         What is fixed, and what is solved for.
     """
+    k = Y.shape[1]
     for u in range(len(indptr) - 1):
         start = indptr[u]
         end = indptr[u + 1]
@@ -51,7 +52,25 @@ def normal_equations(indptr, indices, weights, targets, base, scale, Y, X):
         rows = Y[indices[start:end]]  # (n_u, k)
         A = np.dot(rows.T, weights[start:end].copy().reshape(-1, 1) * rows)
         A += scale[u] * base
-        X[u] = np.linalg.solve(A, np.dot(rows.T, targets[start:end]))
+        x = np.dot(rows.T, targets[start:end])
+        # A = RᵀR, R over the upper half of A. LAPACK would do; to compile a call of it takes
+        # longer than all of this page's training.
+        for j in range(k):
+            root = np.sqrt(A[j, j])
+            for c in range(j, k):
+                A[j, c] /= root
+            for i in range(j + 1, k):
+                for c in range(i, k):
+                    A[i, c] -= A[j, i] * A[j, c]
+        for j in range(k):  # Rᵀ z = x, downwards
+            x[j] /= A[j, j]
+            for c in range(j + 1, k):
+                x[c] -= A[j, c] * x[j]
+        for j in range(k - 1, -1, -1):  # R x = z, upwards
+            for c in range(j + 1, k):
+                x[j] -= A[j, c] * x[c]
+            x[j] /= A[j, j]
+        X[u] = x
 
 
 @compiled

@@ -213,10 +213,9 @@ class ImplicitALS(FactorModel):
         ArgumentError
             As in :meth:`FactorModel.predict`.
         """
-        u = codes("ImplicitALS.predict", "users", users, self.seen.shape[0])
-        out = super().predict(u, items, clip=False)
-        new = np.diff(self.seen.indptr)[u] == 0
-        return np.where(new, self.popularity[np.asarray(items, np.int64)], out)
+        out = super().predict(users, items, clip=False)
+        u, i = np.asarray(users, np.int64), np.asarray(items, np.int64)
+        return np.where(np.diff(self.seen.indptr)[u] == 0, self.popularity[i], out)
 
     def explain(self, user: int, item: int) -> tuple[np.ndarray, np.ndarray]:
         """What each thing that a user did adds to the score of an item (eq. implicit-explain).
