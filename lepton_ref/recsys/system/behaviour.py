@@ -73,6 +73,49 @@ def read_behaviour(
     return out
 
 
+def of_several(user_behavior: Any) -> bool:
+    """Whether behaviour, by its form, is that of several people."""
+    if isinstance(user_behavior, np.ndarray):
+        return user_behavior.ndim == 2
+    if isinstance(user_behavior, Mapping):
+        return False
+    return bool(len(user_behavior)) and all(
+        isinstance(part, (Mapping, list, np.ndarray)) for part in user_behavior
+    )
+
+
+class ItemScores(np.ndarray):
+    """An array of scores that knows which items it speaks of, and which the person had already.
+
+    It is an ordinary float64 array (n_items,), or (U, n_items) for several people, in every other
+    respect. What arithmetic makes of it keeps the two attributes while its shape stays.
+
+    Attributes
+    ----------
+    item_ids : np.ndarray or None
+        (n_items,) ids, in the order of the last axis; None where they were lost.
+    had : csr_matrix or None
+        (U, n_items); it stores an entry where the behaviour did.
+    """
+
+    item_ids: np.ndarray | None
+    had: csr_matrix | None
+
+    @classmethod
+    def of(
+        cls, values: np.ndarray, rows: csr_matrix, item_ids: np.ndarray, several: bool
+    ) -> ItemScores:
+        """Scores (U, n_items) of the behaviour ``rows``; of one person without the first axis."""
+        out = np.asarray(values if several else values[0], np.float64).view(cls)
+        out.item_ids, out.had = item_ids, rows
+        return out
+
+    def __array_finalize__(self, other: Any) -> None:
+        same = other is not None and getattr(other, "shape", None) == self.shape
+        self.item_ids = getattr(other, "item_ids", None) if same else None
+        self.had = getattr(other, "had", None) if same else None
+
+
 Row = tuple[np.ndarray, np.ndarray]  # columns int64, ratings float64
 
 
