@@ -37,13 +37,11 @@ def fold() -> tuple[Ratings, Ratings]:
 
 def surprise_data(train: Ratings) -> Any:
     """The same rows as Surprise's training set."""
-    import pandas as pd
     from surprise import Dataset, Reader
 
-    table = pd.DataFrame({"u": train.users, "i": train.items, "r": train.values})
-    assert train.scale is not None
-    whole = Dataset.load_from_df(table, Reader(rating_scale=train.scale))
-    return whole.build_full_trainset()
+    columns = (train.users.tolist(), train.items.tolist(), train.values.tolist())
+    rows = [(u, i, r, None) for u, i, r in zip(*columns)]
+    return Dataset(Reader(rating_scale=train.scale)).construct_trainset(rows)
 
 
 def surprise_predictions(data: Any, test: Ratings, of: str, similarity: str) -> np.ndarray:

@@ -251,6 +251,20 @@ def test_variance_of_the_correlation_of_unrelated_ratings(rng, prove, n):
     prove(1 / (n - 1), np.mean(np.square(rho)), oracle="all permutations", tol=1e-10)
 
 
+@pytest.mark.equation("neighbours-noise-signs")
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_variance_of_the_cosine_of_unrelated_residuals(rng, prove, n):
+    """Every pairing and every choice of signs."""
+    a, b = rng.normal(size=n), rng.exponential(size=n)
+    rows = [
+        (a, np.array(signs) * b[list(p)])
+        for p in itertools.permutations(range(n))
+        for signs in itertools.product([-1, 1], repeat=n)
+    ]
+    squares = [(x @ y) ** 2 / (x @ x * (y @ y)) for x, y in rows]
+    prove(1 / n, np.mean(squares), oracle="all pairings and signs", tol=1e-10)
+
+
 @pytest.mark.equation("neighbours-shrunk")
 @pytest.mark.parametrize(("n", "strength"), [(2, 100.0), (30, 25.0), (400, 4.0)])
 def test_shrinking_is_a_posterior_mean(prove, n, strength):
@@ -274,6 +288,8 @@ def test_the_prior_is_found_from_the_correlations(prove, tau):
     n = rng.integers(2, 60, 1_000_000)
     measured = tau * rng.normal(size=n.size) + rng.normal(size=n.size) / np.sqrt(n - 1)
     prove(prior_strength(measured, n), tau**-2, oracle="simulation", tol=0.03)
+    less = tau * rng.normal(size=n.size) + rng.normal(size=n.size) / np.sqrt(n)
+    prove(prior_strength(less, n, lost=0), tau**-2, oracle="simulation", tol=0.03)
 
 
 def test_no_prior_where_there_is_only_noise():
@@ -281,6 +297,8 @@ def test_no_prior_where_there_is_only_noise():
     np.testing.assert_array_equal(shrink(np.ones(2), np.array([0, 1]), 10.0), [0, 0])
     with pytest.raises(ArgumentError, match="no pair with 2 or more"):
         prior_strength(np.ones(2), np.ones(2))
+    with pytest.raises(ArgumentError, match="`lost` has the value 2"):
+        prior_strength(np.ones(2), np.ones(2), lost=2)
 
 
 # --- baselines ---------------------------------------------------------------------------

@@ -42,6 +42,11 @@ class CollaborativeFiltering:
         Neighbours kept of each item.
     shrinkage : float
         λ of the similarities (eq. neighbours-shrunk).
+    min_support : int
+        Every number of the table rests on at least so many people: pairs of items with fewer
+        common raters are no neighbours, an item with fewer raters has the mean of all items and
+        popularity 0. For a model that leaves the house take 5 or more; with 1, the neighbours of
+        an item with one rater are a list of what that one person rated.
     weigh : {"ratings", "seen", "opinions"}
         w_j: the rating as a share of the highest; 1 for whatever was rated; or how far the rating
         lies above the middle of the scale, from −1 to 1, so that what is disliked counts against.
@@ -74,6 +79,7 @@ class CollaborativeFiltering:
         top: int = 200,
         shrinkage: float = 0.0,
         weigh: str = "ratings",
+        min_support: int = 1,
         item_ids: Sequence[int] | Sequence[str] | np.ndarray = (),
         scale: Sequence[float] | None = None,
         *,
@@ -81,10 +87,13 @@ class CollaborativeFiltering:
     ) -> None:
         where = "CollaborativeFiltering"
         whole(where, "top", top)
+        whole(where, "min_support", min_support)
         number(where, "shrinkage", shrinkage, 0.0)
         one_of(where, "weigh", weigh, WEIGHTS)
         self.top, self.shrinkage, self.weigh, self.seed = top, float(shrinkage), weigh, seed
-        self.item_ids = np.asarray(item_ids)
+        self.min_support, self.item_ids = min_support, np.asarray(item_ids)
+        if scale is not None and not (len(scale) == 2 and scale[0] < scale[1]):
+            raise ArgumentError(where, "scale", f"the value {scale!r}", "(low, high), low < high")
         self.scale = None if scale is None else (float(scale[0]), float(scale[1]))
         n = len(self.item_ids)
         self.neighbours = np.full((n, top), -1, np.int32)
@@ -107,8 +116,14 @@ class CollaborativeFiltering:
             raise ArgumentError(where, "train", "no ratings", "at least one")
         if train.values.min() < 0:
             raise ArgumentError(where, "train", f"the rating {train.values.min():g}", "0 or more")
-        options: dict[str, Any] = {"over": "all", "shrinkage": self.shrinkage}
-        found = nearest(train.matrix().T.tocsr(), "cosine", self.top, **options)
+        found = nearest(
+            train.matrix().T.tocsr(),
+            "cosine",
+            self.top,
+            over="all",
+            shrinkage=self.shrinkage,
+            min_support=self.min_support,
+        )
         n = train.n_items
         self.neighbours = np.full((n, self.top), -1, np.int32)
         self.similarities = np.zeros((n, self.top), np.float32)
@@ -118,9 +133,10 @@ class CollaborativeFiltering:
         self.neighbours[rows, place] = found.indices[order]
         self.similarities[rows, place] = found.data[order]
         base = baselines(train, reg_user=5.0, reg_item=3.0)
-        self.means = base.mean + base.items
-        users = max(len(np.unique(train.users)), 1)
-        self.popularity = np.bincount(train.items, minlength=n) / users
+        raters = np.bincount(train.items, minlength=n)
+        enough = raters >= self.min_support
+        self.means = base.mean + np.where(enough, base.items, 0.0)
+        self.popularity = np.where(enough, raters, 0) / len(np.unique(train.users))
         self.item_ids, self.scale, self.train = train.item_ids, train.scale, train
         return self
 
@@ -284,6 +300,7 @@ class CollaborativeFiltering:
             "top": self.top,
             "shrinkage": self.shrinkage,
             "weigh": self.weigh,
+            "min_support": self.min_support,
             "item_ids": self.item_ids.tolist(),
             "scale": None if self.scale is None else list(self.scale),
         }

@@ -150,7 +150,12 @@ class NearestNeighbours:
         whole(where, "epochs", epochs)
         if kept is not None:
             whole(where, "kept", kept)
-        for name, value in (("shrinkage", shrinkage), ("damping", damping)):
+        for name, value in (
+            ("shrinkage", shrinkage),
+            ("damping", damping),
+            ("reg_user", reg_user),
+            ("reg_item", reg_item),
+        ):
             number(where, name, value, 0.0)
         self.of, self.similarity, self.k, self.kept = of, similarity, k, kept
         self.shrinkage, self.damping, self.min_support = shrinkage, damping, min_support
@@ -204,7 +209,7 @@ class NearestNeighbours:
         u = codes("NearestNeighbours.predict", "users", users, train.n_users)
         i = codes("NearestNeighbours.predict", "items", items, train.n_items)
         if u.shape != i.shape:
-            raise ArgumentError("NearestNeighbours.predict", "items", f"{i.size}", f"{u.size}")
+            raise ArgumentError("NearestNeighbours.predict", "items", f"{i.size} rows", f"{u.size}")
         return self._cut(self._raw(u, i))
 
     def _raw(self, u: np.ndarray, i: np.ndarray) -> np.ndarray:

@@ -258,27 +258,39 @@ def largest(block: np.ndarray, top: int) -> np.ndarray:
     return above | (level & (np.cumsum(level, axis=1) <= room))
 
 
-def prior_strength(found: np.ndarray, count: np.ndarray) -> float:
+def prior_strength(found: np.ndarray, count: np.ndarray, lost: int = 1) -> float:
     """The λ that the correlations themselves ask for (eq. neighbours-empirical).
 
-    Observed squares are larger than true ones by the variance 1/(n − 1) of the noise, so the mean
-    of ρ̂² − 1/(n − 1) over pairs, weighted by n − 1, estimates the prior's variance τ²; λ = 1/τ².
+    Observed squares are larger than true ones by the variance 1/ν of the noise, so the mean of
+    ρ̂² − 1/ν over pairs, weighted by ν, estimates the prior's variance τ²; λ = 1/τ².
 
     Parameters
     ----------
     found, count : np.ndarray
-        Correlations of distinct pairs, not shrunk, and the number of ratings behind each.
+        Correlations of distinct pairs, not shrunk, and the number n of ratings behind each.
+    lost : int
+        ν = n − lost: 1 for Pearson's correlation, which took its means from the same ratings
+        (eq. neighbours-noise), 0 for the cosine of residuals (eq. neighbours-noise-signs). Pairs
+        with n < 2 are left out.
 
     Returns
     -------
     float
         λ; infinite when the correlations are no larger than chance makes them.
+
+    Raises
+    ------
+    ArgumentError
+        When no pair has two ratings, or another number is lost.
     """
+    where = "prior_strength"
+    if lost not in (0, 1):
+        raise ArgumentError(where, "lost", f"the value {lost!r}", "0 or 1")
     use = np.asarray(count) > 1
-    rho, more = np.asarray(found)[use], np.asarray(count)[use] - 1.0
     if not use.any():
-        raise ArgumentError("prior_strength", "count", "no pair with 2 or more", "some")
-    variance = float((more * rho**2 - 1).sum() / more.sum())
+        raise ArgumentError(where, "count", "no pair with 2 or more", "some")
+    rho, degrees = np.asarray(found)[use], np.asarray(count)[use] - float(lost)
+    variance = float((degrees * rho**2 - 1).sum() / degrees.sum())
     return 1 / variance if variance > 0 else float("inf")
 
 
