@@ -176,6 +176,9 @@ def test_several_people_get_a_list_each():
         given(INTEREST, behaviour[0]), given(RATING, behaviour[0])
     )
     assert lists[0] == alone
+    numbers = system.top_items(given(both[0], behaviour, True), given(both[1], behaviour, True))
+    assert IDS[numbers].tolist() == [[line.item_id for line in one] for one in lists]
+    assert system.top_items(INTEREST, RATING).shape == (1, 2)
 
 
 def test_plain_arrays_are_ranked_by_position():

@@ -171,7 +171,8 @@ def _codes(where: str, ids: list[Any], item_ids: np.ndarray) -> np.ndarray:
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, bool) or not isinstance(plain, (int, str)) or plain not in known:
             kind = "str" if item_ids.dtype.kind in "UO" else "whole numbers"
-            expected = f"one of the {len(item_ids)} items of the model ({kind}, such as {item_ids[0].item()!r})"
+            example = f"{kind}, such as {item_ids[0].item()!r}"
+            expected = f"one of the {len(item_ids)} items of the model ({example})"
             raise ArgumentError(where, "user_behavior", f"the item {value!r}", expected)
         codes.append(known[plain])
     if len(set(codes)) < len(codes):

@@ -55,7 +55,7 @@ class RecommenderSystem:
         A weight outside [0, 1], a ``k`` below 1.
     """
 
-    def __init__(self, weight: float = 0.8, k: int = 10, never: Collection[Any] = ()) -> None:
+    def __init__(self, weight: float = 0.9, k: int = 10, never: Collection[Any] = ()) -> None:
         where = "RecommenderSystem"
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
             raise ArgumentError(where, "weight", f"the value {weight!r}", "a number in [0, 1]")
@@ -89,15 +89,7 @@ class RecommenderSystem:
         ArgumentError
             Shapes that differ, numbers that are not finite, models of different items.
         """
-        interests, ratings, one = self._read(user_interests, item_features)
-        ids = self._ids(user_interests, item_features, interests.shape[1])
-        allowed = self._allowed(user_interests, item_features, ids, interests.shape)
-        parts = (
-            self.weight * standardised(interests, allowed),
-            (1.0 - self.weight) * standardised(ratings, allowed),
-        )
-        scores = np.where(allowed, parts[0] + parts[1], -np.inf)
-        best = top_k(scores, self.k)
+        ids, one, scores, parts = self._blend(user_interests, item_features)
         lists = [
             [
                 Recommendation(
@@ -105,9 +97,30 @@ class RecommenderSystem:
                 )
                 for i in row[row >= 0]
             ]
-            for u, row in enumerate(best)
+            for u, row in enumerate(top_k(scores, self.k))
         ]
         return lists[0] if one else lists
+
+    def top_items(self, user_interests: Any, item_features: Any) -> np.ndarray:
+        """The same lists as positions of items: int64 (U, k), −1 where nothing is left.
+
+        For serving many people: nothing is made for a line but its number. Arguments and errors as
+        in :meth:`generate_recommendations`; one person gives (1, k).
+        """
+        return top_k(self._blend(user_interests, item_features)[2], self.k)
+
+    def _blend(
+        self, user_interests: Any, item_features: Any
+    ) -> tuple[np.ndarray, bool, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Ids, whether one person asks, scores (−inf for what is not shown), and their parts."""
+        interests, ratings, one = self._read(user_interests, item_features)
+        ids = self._ids(user_interests, item_features, interests.shape[1])
+        allowed = self._allowed(user_interests, item_features, ids, interests.shape)
+        parts = (
+            self.weight * standardised(interests, allowed),
+            (1.0 - self.weight) * standardised(ratings, allowed),
+        )
+        return ids, one, np.where(allowed, parts[0] + parts[1], -np.inf), parts
 
     def _read(self, user_interests: Any, item_features: Any) -> tuple[np.ndarray, np.ndarray, bool]:
         where = "RecommenderSystem.generate_recommendations"
