@@ -9,6 +9,7 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import (
     Ratings,
     folds,
+    item_split,
     leave_one_out,
     movielens,
     random_split,
@@ -145,6 +146,7 @@ SPLITS = {
     "random": random_split,
     "stratified": stratified_split,
     "leave one out": leave_one_out,
+    "items": item_split,
     "temporal": lambda ratings, seed=0: temporal_split(ratings),
 }
 
@@ -200,6 +202,15 @@ def test_leave_one_out_takes_the_latest():
         else:
             assert test.times[test.users == u].tolist() == [mine.max()]
     assert len(leave_one_out(table(times=False))[1]) == len(test)
+
+
+def test_item_split_takes_whole_items():
+    whole = table()
+    train, test = item_split(whole, 0.3)
+    assert not set(train.items) & set(test.items)
+    assert len(set(test.items)) == round(0.3 * len(set(whole.items)))
+    with pytest.raises(ArgumentError, match="ratings of one item; expected of at least two"):
+        item_split(Ratings.of([1, 2], [4, 4]))
 
 
 def test_temporal_split_is_a_point_in_time():

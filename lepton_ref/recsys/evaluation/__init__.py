@@ -29,6 +29,7 @@ from lepton_ref.recsys.evaluation.sampled import (
 from lepton_ref.recsys.evaluation.selection import top_k
 from lepton_ref.recsys.evaluation.splits import (
     folds,
+    item_split,
     leave_one_out,
     random_split,
     stratified_split,
@@ -38,7 +39,7 @@ from lepton_ref.recsys.evaluation.splits import (
 __all__ = [
     "BiasBaseline", "ItemMean", "Popularity", "Random", "RankingReport", "Ranks", "Ratings",
     "chance_ndcg", "corrected_metric", "coverage", "diversity", "effective_items", "folds",
-    "hit_at", "item_ranks", "leave_one_out", "mae", "movielens", "ndcg_at", "novelty",
+    "hit_at", "item_ranks", "item_split", "leave_one_out", "mae", "movielens", "ndcg_at", "novelty",
     "paired_difference", "random_split", "rank_chances", "ranking_report", "rmse",
     "sampled_ranks", "stratified_split", "temporal_split", "time_leak", "top_k", "user_auc",
 ]  # fmt: skip

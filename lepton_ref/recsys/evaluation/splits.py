@@ -129,6 +129,33 @@ def temporal_split(ratings: Ratings, test: float = 0.25) -> Split:
     return ratings.take(~late), ratings.take(late)
 
 
+def item_split(ratings: Ratings, test: float = 0.2, seed: int = 0) -> Split:
+    """All ratings of a share of the items are the test: items that nobody has rated before.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    test : float
+        Share of the items that have ratings; rounded, at least one.
+    seed : int
+
+    Returns
+    -------
+    train, test : Ratings
+
+    Raises
+    ------
+    ArgumentError
+        Ratings of a single item; else as in :func:`random_split`.
+    """
+    _, rng = _checked("item_split", ratings, test, seed)
+    rated = np.unique(ratings.items)
+    if len(rated) < 2:
+        raise ArgumentError("item_split", "ratings", "ratings of one item", "of at least two")
+    new = rng.permutation(rated)[: _count(len(rated), test)]
+    return _cut(ratings, np.flatnonzero(np.isin(ratings.items, new)))
+
+
 def folds(ratings: Ratings, k: int = 5, seed: int = 0) -> list[Split]:
     """Rows dealt at random into k parts, each tested once, as Surprise's ``KFold`` deals them.
 
