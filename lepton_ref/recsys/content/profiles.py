@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lepton_ref.datasets import Dataset
 
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
-STOP = frozenset("a an and at by de el en for from i ii iii il in la le les of on or the to".split())
-    "a an and at by de der die el en for from i ii in la le les of on or the to".split()
+STOP = frozenset(
+    "a an and at by de el en for from i ii iii il in la le les of on or the to".split()
 )
 
 
