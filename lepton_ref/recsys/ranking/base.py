@@ -25,6 +25,7 @@ class Ranker:
 
     seen: csr_matrix | None = None
     popularity: np.ndarray
+    knows_cold_items = False  # True where an item without a row has features to be judged by
 
     def _remember(self, train: Ratings) -> csr_matrix:
         """Keep what was seen (every row counts as liked), and how often each item was."""
@@ -67,7 +68,7 @@ class Ranker:
         if warm.any():
             out[warm] = self._scores(whose[warm])
         cold = self.popularity == 0
-        if cold.any() and not cold.all():
+        if cold.any() and not cold.all() and not self.knows_cold_items:
             lowest = out[:, ~cold].min(axis=1, keepdims=True)
             out[:, cold] = np.minimum(out[:, cold], lowest - 1e-6)
         return out
