@@ -14,7 +14,6 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.neighbours import (
     NearestNeighbours,
-    baselines,
     centred,
     common_sums,
     from_sums,
@@ -301,68 +300,23 @@ def test_no_prior_where_there_is_only_noise():
         prior_strength(np.ones(2), np.ones(2), lost=2)
 
 
-# --- baselines ---------------------------------------------------------------------------
-
-
-def objective(flat, r, reg_user, reg_item):
-    b_u, b_i = flat[: r.n_users], flat[r.n_users :]
-    left = r.values - r.values.mean() - b_u[r.users] - b_i[r.items]
-    return left @ left + reg_user * b_u @ b_u + reg_item * b_i @ b_i
-
-
-@pytest.mark.equation("neighbours-bias-item", "neighbours-bias-user")
-def test_baselines_minimise_the_penalised_squares(rng, prove):
-    """One half step against a minimiser of one coordinate; the end against the normal equations."""
-    r = ratings(rng)
-    once = baselines(r, 4.0, 2.0, epochs=1)
-    flat = np.concatenate([np.zeros(r.n_users), once.items])
-    tried = [_lowest(flat, r.n_users + i, r) for i in range(r.n_items)]
-    prove(once.items, np.array(tried), oracle="scipy", label="neighbours-bias-item", tol=1e-6)
-    tried = [_lowest(flat, u, r) for u in range(r.n_users)]
-    prove(once.users, np.array(tried), oracle="scipy", label="neighbours-bias-user", tol=1e-6)
-
-    n = len(r)
-    design = np.zeros((n, r.n_users + r.n_items))
-    design[np.arange(n), r.users] = design[np.arange(n), r.n_users + r.items] = 1
-    penalty = np.diag([4.0] * r.n_users + [2.0] * r.n_items)
-    wanted = np.linalg.solve(design.T @ design + penalty, design.T @ (r.values - r.values.mean()))
-    end = baselines(r, 4.0, 2.0, epochs=300)
-    ours = np.concatenate([end.users, end.items])
-    for label in ("neighbours-bias-item", "neighbours-bias-user"):
-        prove(ours, wanted, oracle="normal equations", label=label, tol=1e-10)
-
-
-def _lowest(flat, at, r):
-    def along(value):
-        moved = flat.copy()
-        moved[at] = value
-        return objective(moved, r, 4.0, 2.0)
-
-    return optimize.minimize_scalar(along, options={"xtol": 1e-12}).x
-
-
-def test_baselines_without_regularisation_leave_the_unrated_at_zero(rng):
-    found = baselines(ratings(rng), 0.0, 0.0)
-    assert found.users[5] == 0 and found.items[3] == 0 and np.isfinite(found.users).all()
-
-
 # --- predictions -------------------------------------------------------------------------
 
 
 def by_hand(model, train, u, i):
     """Baseline, and the weighted residuals of the k nearest, in plain loops."""
-    base, left = model.baselines, dict(zip(zip(train.users, train.items), train.values))
+    base, left = model.baseline, dict(zip(zip(train.users, train.items), train.values))
     x = csr_matrix(model.similarities).toarray()
     near = []
     for (v, j), value in sorted(left.items()):
         mine, other = (i, j) if model.of == "items" else (u, v)
         if (v == u if model.of == "items" else j == i) and x[mine, other] > 0:
-            residual = value - base.mean - base.users[v] - base.items[j]
+            residual = value - base.mean - base.user_bias[v] - base.item_bias[j]
             near.append((x[mine, other], residual))
     near.sort(key=lambda pair: -pair[0])
     near = near[: model.k]
     added = sum(s * e for s, e in near) / (model.damping + sum(s for s, _ in near)) if near else 0
-    return base.mean + base.users[u] + base.items[i] + added, near
+    return base.mean + base.user_bias[u] + base.item_bias[i] + added, near
 
 
 @pytest.mark.equation("neighbours-prediction", "neighbours-argmin", "neighbours-because")
@@ -382,7 +336,7 @@ def test_predictions(rng, prove, of, damping):
 
     some = [q for q, (_, near) in enumerate(hand) if near][:40]
     best = [optimize.minimize_scalar(cost, args=(hand[q][1],), tol=1e-12).x for q in some]
-    added = ours[some] - model.baselines.of(u[some], i[some])
+    added = ours[some] - model.baseline.predict(u[some], i[some])
     prove(added, np.array(best), oracle="scipy", label="neighbours-argmin", tol=1e-5)
 
     why = [model.because(int(u[q]), int(i[q])) for q in range(len(u))]

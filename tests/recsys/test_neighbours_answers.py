@@ -16,7 +16,6 @@ from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.neighbours import (
     CollaborativeFiltering,
     NearestNeighbours,
-    baselines,
     centred,
     nearest,
     similarities,
@@ -50,9 +49,9 @@ def liking(**options):
 @pytest.mark.parametrize("of", ["items", "users"])
 def test_the_unknown_get_the_mean_and_the_bias_that_is_known(of):
     model, train = fitted(of=of), ratings()
-    base = model.baselines
+    base = model.baseline
     found = model.predict([3, 3, 0], [6, 1, 6])
-    wanted = base.mean + np.array([0, base.items[1], base.users[0]])
+    wanted = base.mean + np.array([0, base.item_bias[1], base.user_bias[0]])
     np.testing.assert_allclose(found, wanted)
     assert base.mean == train.values.mean()
     why = model.because(3, 6)
@@ -86,7 +85,7 @@ def test_ratings_are_cut_to_the_scale_unless_told_otherwise():
     x = np.array([[5, 5, 5, 1.0], [5, 5, 5, 0], [1, 1, 1, 5], [5, 5, 0, 1]])
     u, i = np.nonzero(x)
     train = Ratings.of(u, i, x[u, i], scale=(1, 5))
-    options = {"reg_user": 0.1, "reg_item": 0.1, "shrinkage": 0.0}
+    options = {"reg_users": 0.1, "reg_items": 0.1, "shrinkage": 0.0}
     cut = NearestNeighbours(**options).fit(train).predict([1, 3], [0, 2])
     free = NearestNeighbours(clip=False, **options).fit(train).predict([1, 3], [0, 2])
     assert free.max() > 5 and cut.max() == 5
@@ -99,7 +98,7 @@ def test_ratings_are_cut_to_the_scale_unless_told_otherwise():
 def test_damping_pulls_to_the_baseline():
     u, i = (x.ravel() for x in np.indices((20, 7)))
     off = [
-        np.abs(m.predict(u, i) - m.baselines.of(u, i)).max()
+        np.abs(m.predict(u, i) - m.baseline.predict(u, i)).max()
         for m in (fitted(damping=d, clip=False, shrinkage=1.0) for d in (0.0, 1.0, 1e9))
     ]
     assert off[0] > off[1] > 1e-3 and off[2] < 1e-6
@@ -298,21 +297,20 @@ EMPTY = ratings().take(np.zeros(0, np.int64))
         (lambda: NearestNeighbours(epochs=0), "`epochs` has the value 0"),
         (lambda: NearestNeighbours(shrinkage=-1), "`shrinkage` has the value -1; .* >= 0"),
         (lambda: NearestNeighbours(damping=np.nan), "`damping` has the value nan"),
-        (lambda: NearestNeighbours(reg_user=-1.0), "`reg_user` has the value -1.0"),
-        (lambda: NearestNeighbours().fit(EMPTY), "`train` has no ratings; expected at least one"),
+        (lambda: NearestNeighbours(reg_users=-1.0), "`reg_users` has the value -1.0"),
+        (lambda: NearestNeighbours().fit(EMPTY), "`train` has no rows"),
         (lambda: NearestNeighbours().predict([0], [0]), "no similarities yet; expected a call of"),
         (lambda: NearestNeighbours().because(0, 0), "NearestNeighbours.because.*no similarities"),
         (lambda: NearestNeighbours().recommend(), "NearestNeighbours.recommend.*no similarities"),
-        (lambda: fitted().predict([20], [0]), "`users` has the number 20; .* from 0 to 19"),
-        (lambda: fitted().predict([0], [-1]), "`items` has the number -1; .* from 0 to 6"),
-        (lambda: fitted().predict([0.5], [0]), r"dtype float64; expected one row of whole"),
-        (lambda: fitted().predict(["a"], [0]), "dtype <U1; expected one row of whole"),
+        (lambda: fitted().predict([20], [0]), "`users` has numbers from 20 to 20; .* 0 to 19"),
+        (lambda: fitted().predict([0], [-1]), "`items` has numbers from -1 to -1; .* 0 to 6"),
+        (lambda: fitted().predict([0.5], [0]), "dtype float64; expected a row of whole"),
+        (lambda: fitted().predict(["a"], [0]), "dtype <U1; expected a row of whole"),
         (lambda: fitted().predict([0, 1], [0]), "`items` has 1 rows; expected 2"),
         (lambda: fitted().predict([[0]], [[0]]), r"shape \(1, 1\)"),
-        (lambda: fitted().because(0, 7), "`item` has the number 7"),
-        (lambda: fitted().recommend([99]), "`users` has the number 99"),
+        (lambda: fitted().because(0, 7), "`item` has numbers from 7 to 7"),
+        (lambda: fitted().recommend([99]), "`users` has numbers from 99"),
         (lambda: fitted().recommend(k=0), "`k` has the value 0"),
-        (lambda: baselines(EMPTY), "`train` has no ratings"),
         (lambda: similarities(ratings().matrix(), "jaccard"), "the value 'jaccard'; .* cosine"),
         (lambda: similarities(ratings().matrix(), over="some"), "the value 'some'; .* common, all"),
         (lambda: similarities(ratings().matrix(), "msd", over="all"), "the value 'all'"),
@@ -330,7 +328,7 @@ EMPTY = ratings().take(np.zeros(0, np.int64))
         ),
         (lambda: CollaborativeFiltering().predict({}), "no items yet; expected fit"),
         (lambda: CollaborativeFiltering().scores(), "no users: it was not trained here"),
-        (lambda: liking().scores([20]), "`users` has the number 20"),
+        (lambda: liking().scores([20]), "`users` has numbers from 20"),
         (lambda: liking().predict({"yak": 5}), "the item 'yak'"),
         (lambda: liking().predict({"ant": 6}), "the rating 6; expected ratings from 1 to 5"),
         (lambda: liking().predict({"ant": float("nan")}), "the rating nan"),

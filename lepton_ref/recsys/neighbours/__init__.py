@@ -1,6 +1,5 @@
 """Page ``recsys/neighbours``: people like you liked this, and this is like what you liked."""
 
-from lepton_ref.recsys.neighbours.baseline import Baselines, baselines
 from lepton_ref.recsys.neighbours.interests import CollaborativeFiltering
 from lepton_ref.recsys.neighbours.ratings import Because, NearestNeighbours
 from lepton_ref.recsys.neighbours.similarity import (
@@ -15,11 +14,9 @@ from lepton_ref.recsys.neighbours.similarity import (
 )
 
 __all__ = [
-    "Baselines",
     "Because",
     "CollaborativeFiltering",
     "NearestNeighbours",
-    "baselines",
     "centred",
     "common_sums",
     "from_sums",

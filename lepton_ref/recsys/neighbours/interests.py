@@ -16,13 +16,15 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
-from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.neighbours.baseline import baselines
-from lepton_ref.recsys.neighbours.ratings import codes, in_blocks
+from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
+from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.neighbours.ratings import in_blocks
 from lepton_ref.recsys.neighbours.similarity import nearest, number, one_of, whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+    from lepton_ref.recsys.system.behaviour import ItemScores
 
 WEIGHTS = ("ratings", "seen", "opinions")
 
@@ -132,20 +134,21 @@ class CollaborativeFiltering:
         place = np.arange(found.nnz) - np.repeat(found.indptr[:-1], np.diff(found.indptr))
         self.neighbours[rows, place] = found.indices[order]
         self.similarities[rows, place] = found.data[order]
-        base = baselines(train, reg_user=5.0, reg_item=3.0)
+        base = BiasBaseline(5.0, 3.0).fit(train)
         raters = np.bincount(train.items, minlength=n)
         enough = raters >= self.min_support
-        self.means = base.mean + np.where(enough, base.items, 0.0)
+        self.means = base.mean + np.where(enough, base.item_bias, 0.0)
         self.popularity = np.where(enough, raters, 0) / len(np.unique(train.users))
         self.item_ids, self.scale, self.train = train.item_ids, train.scale, train
         return self
 
     # --- answering -----------------------------------------------------------------------
 
-    def predict(self, user_behavior: Any) -> np.ndarray:
+    def predict(self, user_behavior: Any) -> ItemScores:
         """Interest in every item: float64 (n_items,) for one person, (U, n_items) for U.
 
-        Who has done nothing yet is given the popularity of the items.
+        Who has done nothing yet is given the popularity of the items. The array knows which items
+        it speaks of, and what the person had.
 
         Parameters
         ----------
@@ -160,11 +163,9 @@ class CollaborativeFiltering:
             An item that the model does not know, a rating out of scale, or a model without items.
         """
         rows = self._read("predict", user_behavior)
-        several = _several(user_behavior)
-        found = self._interest(rows)
-        return found if several else found[0]
+        return self._answer(self._interest(rows), rows, user_behavior)
 
-    def predict_ratings(self, user_behavior: Any, damping: float = 1.0) -> np.ndarray:
+    def predict_ratings(self, user_behavior: Any, damping: float = 1.0) -> ItemScores:
         """Ratings instead of interest, cut to the scale; shapes and errors as in :meth:`predict`.
 
         m_i + b + Σ_j s_ij (r_j − m_j − b) / (δ + Σ_j s_ij), with the items' means m and the
@@ -183,7 +184,7 @@ class CollaborativeFiltering:
         found = self.means + bias[:, None]
         found = found + np.divide(above, below + damping, out=np.zeros_like(above), where=below > 0)
         found = found if self.scale is None else np.clip(found, *self.scale)
-        return found if _several(user_behavior) else found[0]
+        return self._answer(found, rows, user_behavior)
 
     def because(self, user_behavior: Any, item_id: Any, k: int = 5) -> list[tuple[Any, float]]:
         """The items of a person that speak most for an item: (id, share of the interest).
@@ -267,6 +268,11 @@ class CollaborativeFiltering:
         values = self.similarities[there].astype(np.float64)
         return csr_matrix((values, self.neighbours[there], ends), shape=(n, n))
 
+    def _answer(self, values: np.ndarray, rows: csr_matrix, user_behavior: Any) -> ItemScores:
+        from lepton_ref.recsys.system.behaviour import ItemScores, of_several
+
+        return ItemScores.of(values, rows, self.item_ids, of_several(user_behavior))
+
     def _read(self, method: str, user_behavior: Any) -> csr_matrix:
         from lepton_ref.recsys.system.behaviour import read_behaviour  # which may import this page
 
@@ -319,12 +325,3 @@ class CollaborativeFiltering:
             When there is none of this name, it is damaged, or it holds another class.
         """
         return load_model(name, path=path, expected=cls)
-
-
-def _several(user_behavior: Any) -> bool:
-    """Whether the behaviour is written as that of several people."""
-    if isinstance(user_behavior, np.ndarray):
-        return user_behavior.ndim == 2
-    if isinstance(user_behavior, (list, tuple)) and len(user_behavior):
-        return all(isinstance(part, (Mapping, list, np.ndarray)) for part in user_behavior)
-    return False

@@ -14,8 +14,8 @@ import numpy as np
 
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import Ratings, top_k
-from lepton_ref.recsys.neighbours.baseline import Baselines, baselines
+from lepton_ref.recsys.evaluation import BiasBaseline, Ratings, top_k
+from lepton_ref.recsys.evaluation.baselines import codes
 from lepton_ref.recsys.neighbours.similarity import centred, nearest, number, one_of, whole
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class NearestNeighbours:
         Pairs with fewer common raters are no neighbours.
     kept : int, optional
         Similarities kept of each item or user; all positive ones without it.
-    reg_user, reg_item, epochs
-        Of the :func:`baselines`.
+    reg_users, reg_items, epochs
+        Of the :class:`~lepton_ref.recsys.evaluation.BiasBaseline` below.
     clip : bool
         Whether predictions are cut to the scale.
     seed : int
@@ -113,7 +113,7 @@ class NearestNeighbours:
 
     Attributes
     ----------
-    baselines : Baselines
+    baseline : BiasBaseline
     similarities : csr_matrix
         (n, n), the positive similarities.
 
@@ -123,7 +123,7 @@ class NearestNeighbours:
         For an unknown name or a number out of its range.
     """
 
-    baselines: Baselines
+    baseline: BiasBaseline
     similarities: csr_matrix
 
     def __init__(
@@ -136,8 +136,8 @@ class NearestNeighbours:
         damping: float = 0.0,
         min_support: int = 1,
         kept: int | None = None,
-        reg_user: float = 15.0,
-        reg_item: float = 10.0,
+        reg_users: float = 15.0,
+        reg_items: float = 10.0,
         epochs: int = 10,
         clip: bool = True,
         seed: int = 0,
@@ -147,19 +147,13 @@ class NearestNeighbours:
         one_of(where, "similarity", similarity, SIMILARITIES)
         whole(where, "k", k)
         whole(where, "min_support", min_support)
-        whole(where, "epochs", epochs)
         if kept is not None:
             whole(where, "kept", kept)
-        for name, value in (
-            ("shrinkage", shrinkage),
-            ("damping", damping),
-            ("reg_user", reg_user),
-            ("reg_item", reg_item),
-        ):
+        for name, value in (("shrinkage", shrinkage), ("damping", damping)):
             number(where, name, value, 0.0)
         self.of, self.similarity, self.k, self.kept = of, similarity, k, kept
         self.shrinkage, self.damping, self.min_support = shrinkage, damping, min_support
-        self.reg_user, self.reg_item, self.epochs = reg_user, reg_item, epochs
+        self.baseline = BiasBaseline(reg_users, reg_items, epochs, clip=False)
         self.clip, self.seed = clip, seed
         self.train: Ratings | None = None
 
@@ -171,8 +165,8 @@ class NearestNeighbours:
         ArgumentError
             When there are no ratings.
         """
-        self.baselines = baselines(train, self.reg_user, self.reg_item, self.epochs)
-        left = train.values - self.baselines.of(train.users, train.items)
+        self.baseline.fit(train)
+        left = train.values - self.baseline.predict(train.users, train.items)
         residuals = replace(train, values=left).matrix()  # (U, I)
         by_items = self.of == "items"
         kind, rows, support = self.similarity, train, self.min_support
@@ -218,7 +212,7 @@ class NearestNeighbours:
         order, most = np.argsort(x, kind="stable"), min(self.k, s.shape[0])
         arrays = (s.indptr, s.indices, s.data, r.indptr, r.indices, r.data)
         _weighted(order, x, y, *arrays, most, float(self.damping), out)
-        return self.baselines.of(u, i) + out
+        return self.baseline.predict(u, i) + out
 
     def _cut(self, values: np.ndarray) -> np.ndarray:
         scale = self.train.scale if self.train is not None else None
@@ -267,9 +261,10 @@ class NearestNeighbours:
         others, residuals, near = others[order].astype(np.int64), residuals[order], near[order]
         parts = near * residuals / (self.damping + near.sum()) if len(near) else near
         pair = (y, others) if self.of == "items" else (others, y)
-        given = residuals + self.baselines.of(*pair)
+        b = self.baseline
+        given = residuals + b.mean + b.user_bias[pair[0]] + b.item_bias[pair[1]]
         first = np.argsort(-np.abs(parts), kind="stable")
-        base = float(self.baselines.of(u, i)[0])
+        base = float(self.baseline.predict(u, i)[0])
         return Because(
             base + float(parts.sum()), base, others[first], given[first], near[first], parts[first]
         )
@@ -279,24 +274,6 @@ class NearestNeighbours:
             where = f"NearestNeighbours.{method}"
             raise ArgumentError(where, "self", "no similarities yet", "a call of fit(train) before")
         return self.train
-
-
-def codes(where: str, argument: str, values: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
-    """Numbers of users or items, checked: int64 (m,).
-
-    Raises
-    ------
-    ArgumentError
-        Not whole numbers, or out of 0..n − 1.
-    """
-    found = np.asarray(values)
-    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
-        got = f"shape {found.shape} and dtype {found.dtype}"
-        raise ArgumentError(where, argument, got, "one row of whole numbers")
-    if found.size and not 0 <= found.min() <= found.max() < n:
-        bad = found.min() if found.min() < 0 else found.max()
-        raise ArgumentError(where, argument, f"the number {bad}", f"numbers from 0 to {n - 1}")
-    return found.astype(np.int64)
 
 
 def in_blocks(

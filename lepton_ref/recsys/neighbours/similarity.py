@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 KINDS = ("cosine", "pearson", "msd")
-MEMORY = 64 << 20  # bytes of a block of sums
+MEMORY = 8 << 20  # bytes of a block of sums
 COUNT, PRODUCT, SQUARE, OTHER_SQUARE, SUM, OTHER_SUM = range(6)
 ROUNDING = 1e-12  # a variance below this share of the squares is what rounding left of zero
 
 
 @compiled
 def _pair_sums(start, stop, x_ptr, x_at, x_val, y_ptr, y_at, y_val, sums):
-    """Add to ``sums`` (stop − start, n, 4 or 6) what rows i and all j have in common."""
-    means = sums.shape[2] == 6
+    """Add to ``sums`` (4 or 6, stop − start, n) what rows i and all j have in common."""
+    means = len(sums) == 6
     for i in range(start, stop):
-        row = sums[i - start]
+        row = sums[:, i - start]
         for p in range(x_ptr[i], x_ptr[i + 1]):
             a, rater = x_val[p], x_at[p]
             for q in range(y_ptr[rater], y_ptr[rater + 1]):
                 j, b = y_at[q], y_val[q]
-                row[j, 0] += 1.0
-                row[j, 1] += a * b
-                row[j, 2] += a * a
-                row[j, 3] += b * b
+                row[0, j] += 1.0
+                row[1, j] += a * b
+                row[2, j] += a * a
+                row[3, j] += b * b
                 if means:
-                    row[j, 4] += a
-                    row[j, 5] += b
+                    row[4, j] += a
+                    row[5, j] += b
 
 
 def common_sums(
@@ -76,11 +76,11 @@ def common_sums(
         pairs += [(matrix, mask), (mask, matrix)]
         found = [(left[mine] @ right.T).toarray() for left, right in pairs[:width]]
         return np.stack(found, axis=2)
-    sums = np.zeros((stop - start, n, width))
     raters = matrix.T.tocsr()
     arrays = [(x.indptr, x.indices, x.data) for x in (matrix, raters)]
+    sums = np.zeros((width, stop - start, n))
     _pair_sums(start, stop, *arrays[0], *arrays[1], sums)
-    return sums
+    return np.moveaxis(sums, 0, 2)
 
 
 def from_sums(kind: str, sums: np.ndarray) -> np.ndarray:
@@ -117,8 +117,8 @@ def shrink(found: np.ndarray, count: np.ndarray, shrinkage: float) -> np.ndarray
     """
     if shrinkage == 0:
         return found
-    more = np.maximum(count - 1, 0)
-    return found * (more / (more + shrinkage))
+    more = np.maximum(count - 1.0, 0)
+    return found * np.divide(more, more + shrinkage, out=more)
 
 
 def centred(matrix: csr_matrix) -> csr_matrix:
@@ -190,8 +190,9 @@ def similarity_blocks(
         if products:
             sums = common_sums(matrix, start, stop, means, products)
         else:
-            sums = np.zeros((stop - start, n, 6 if means else 4))
-            _pair_sums(start, stop, *arrays[0], *arrays[1], sums)
+            made = np.zeros((6 if means else 4, stop - start, n))
+            _pair_sums(start, stop, *arrays[0], *arrays[1], made)
+            sums = np.moveaxis(made, 0, 2)
         if over == "all":
             below = length[start:stop, None] * length
             dot = sums[..., PRODUCT]
