@@ -170,8 +170,10 @@ def test_the_users_of_the_training_set_are_like_any_others():
 def test_without_history_popularity():
     model, train = liking(), ratings()
     share = np.bincount(train.items, minlength=7) / 19  # user 3 has rated nothing
-    for nothing in ({}, [], np.zeros(7), np.full(7, np.nan)):
+    for nothing in ({}, [], np.zeros(7), np.full(7, np.nan), {"gnu": 5}):  # nobody knows the gnu
         np.testing.assert_allclose(model.predict(nothing), share)
+    middling = liking(weigh="opinions").predict({"ant": 3})
+    np.testing.assert_allclose(middling, share)
     assert model.because({}, "ant") == []
 
 

@@ -245,7 +245,7 @@ class CollaborativeFiltering:
 
     def _interest(self, rows: csr_matrix) -> np.ndarray:
         found = (self._weights(rows) @ self._table().T.tocsr()).toarray()
-        found[np.diff(rows.indptr) == 0] = self.popularity
+        found[~found.any(axis=1)] = self.popularity
         return found
 
     def _weights(self, rows: csr_matrix) -> csr_matrix:
