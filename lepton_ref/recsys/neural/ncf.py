@@ -85,6 +85,20 @@ class NeuMF(Layer):
         return E.reshape(z, (int(x.shape[0]),))
 
 
+def all_logits(network: NeuMF, users: np.ndarray) -> np.ndarray:
+    """Logits of these users (U,) with every item, so many pairs at a time: float64 (U, n_items)."""
+    E, n = network.E, network.n_items
+    out = np.empty((len(users), n))
+    step = max(1, PAIRS // n)
+    with E.no_grad():
+        for at in range(0, len(users), step):
+            rows = np.repeat(users[at : at + step], n)
+            items = np.tile(np.arange(n), len(rows) // n)
+            z = network(E.array(rows), items=E.array(items))
+            out[at : at + step] = E.asnumpy(z).reshape(-1, n)
+    return out
+
+
 class NeuralCF(Ranker):
     """NeuMF trained to tell training rows from unseen items, drawn anew in each epoch.
 
@@ -117,10 +131,10 @@ class NeuralCF(Ranker):
         self,
         num_factors: int = 16,
         hidden: Sequence[int] = (32, 16),
-        epochs: int = 8,
+        epochs: int = 5,
         batch_size: int = 2048,
         negatives: int = 4,
-        lr: float = 0.005,
+        lr: float = 0.01,
         weight_decay: float = 1e-5,
         seed: int = 0,
         engine: str | Engine | None = None,
@@ -152,13 +166,4 @@ class NeuralCF(Ranker):
         return self
 
     def _scores(self, users: np.ndarray) -> np.ndarray:
-        E, n = self.network.E, self.network.n_items
-        out = np.empty((len(users), n))
-        step = max(1, PAIRS // n)
-        with E.no_grad():
-            for at in range(0, len(users), step):
-                rows = np.repeat(users[at : at + step], n)
-                items = np.tile(np.arange(n), len(rows) // n)
-                z = self.network(E.array(rows), items=E.array(items))
-                out[at : at + step] = E.asnumpy(z).reshape(-1, n)
-        return out
+        return all_logits(self.network, users)

@@ -143,8 +143,8 @@ class TwoTowers(Ranker):
 
     def __init__(
         self,
-        num_factors: int = 64,
-        epochs: int = 6,
+        num_factors: int = 32,
+        epochs: int = 5,
         batch_size: int = 256,
         lr: float = 0.01,
         weight_decay: float = 1e-4,
