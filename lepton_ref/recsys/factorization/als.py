@@ -43,19 +43,38 @@ def normal_equations(indptr, indices, weights, targets, base, scale, Y, X):
         What is fixed, and what is solved for.
     """
     k = Y.shape[1]
+    A = np.empty((k, k), Y.dtype)  # the upper half is used
+    x = np.empty(k, Y.dtype)
     for u in range(len(indptr) - 1):
-        start = indptr[u]
+        row = indptr[u]
         end = indptr[u + 1]
-        if start == end:
+        if row == end:
             X[u] = 0.0
             continue
-        rows = Y[indices[start:end]]  # (n_u, k)
-        A = np.dot(rows.T, weights[start:end].copy().reshape(-1, 1) * rows)
-        A += scale[u] * base
-        x = np.dot(rows.T, targets[start:end])
-        # A = RᵀR, R over the upper half of A. LAPACK would do; to compile a call of it takes
-        # longer than all of this page's training.
-        for j in range(k):
+        A[:] = scale[u] * base
+        x[:] = 0.0
+        # Four entries at a time, so that A is read and written a quarter as often. Not BLAS: its
+        # threads would wait for one another longer than such small products take.
+        while row + 4 <= end:
+            y0, y1 = Y[indices[row]], Y[indices[row + 1]]
+            y2, y3 = Y[indices[row + 2]], Y[indices[row + 3]]
+            for a in range(k):
+                w0, w1 = weights[row] * y0[a], weights[row + 1] * y1[a]
+                w2, w3 = weights[row + 2] * y2[a], weights[row + 3] * y3[a]
+                for c in range(a, k):
+                    A[a, c] += w0 * y0[c] + w1 * y1[c] + w2 * y2[c] + w3 * y3[c]
+                x[a] += targets[row] * y0[a] + targets[row + 1] * y1[a]
+                x[a] += targets[row + 2] * y2[a] + targets[row + 3] * y3[a]
+            row += 4
+        while row < end:
+            y0 = Y[indices[row]]
+            for a in range(k):
+                w0 = weights[row] * y0[a]
+                for c in range(a, k):
+                    A[a, c] += w0 * y0[c]
+                x[a] += targets[row] * y0[a]
+            row += 1
+        for j in range(k):  # A = RᵀR, R in place of the upper half
             root = np.sqrt(A[j, j])
             for c in range(j, k):
                 A[j, c] /= root
@@ -86,29 +105,59 @@ def conjugate_gradient(indptr, indices, weights, targets, base, scale, Y, X, ste
         At most so many; k of them solve exactly, up to rounding. Others as in
         :func:`normal_equations`.
     """
+    k = Y.shape[1]
+    most = 0
+    for u in range(len(indptr) - 1):
+        most = max(most, indptr[u + 1] - indptr[u])
+    columns = np.empty((k, most), Y.dtype)  # Yᵤᵀ: both products run along rows of a table
+    t = np.empty(most, Y.dtype)
+    Av = np.empty(k, Y.dtype)
+    r = np.empty(k, Y.dtype)
+    v = np.empty(k, Y.dtype)
     for u in range(len(indptr) - 1):
         start = indptr[u]
-        end = indptr[u + 1]
-        if start == end:
+        n = indptr[u + 1] - start
+        if n == 0:
             X[u] = 0.0
             continue
-        rows = Y[indices[start:end]]
-        w = weights[start:end]
-        x = X[u].copy()
-        r = np.dot(rows.T, targets[start:end] - w * np.dot(rows, x)) - scale[u] * np.dot(base, x)
-        p = r.copy()
-        old = np.dot(r, r)
-        for _ in range(steps):
+        x = X[u]
+        r[:] = 0.0
+        for row in range(n):
+            y = Y[indices[start + row]]
+            for f in range(k):
+                columns[f, row] = y[f]
+                r[f] += targets[start + row] * y[f]
+        v[:] = x
+        old = 0.0
+        for step in range(steps + 1):
+            t[:n] = 0.0
+            Av[:] = 0.0
+            for f in range(k):
+                for row in range(n):
+                    t[row] += v[f] * columns[f, row]
+                for c in range(k):
+                    Av[c] += scale[u] * v[f] * base[f, c]
+            for row in range(n):
+                y = Y[indices[start + row]]
+                weighted = weights[start + row] * t[row]
+                for f in range(k):
+                    Av[f] += weighted * y[f]
+            if step == 0:  # v was x: the residual is the first direction
+                r -= Av
+                v[:] = r
+                old = float(np.sum(r * r))
+            else:
+                length = old / np.sum(v * Av)
+                new = 0.0
+                for f in range(k):
+                    x[f] += length * v[f]
+                    r[f] -= length * Av[f]
+                    new += r[f] * r[f]
+                for f in range(k):
+                    v[f] = r[f] + new / old * v[f]
+                old = new
             if old < 1e-20:
                 break
-            Ap = np.dot(rows.T, w * np.dot(rows, p)) + scale[u] * np.dot(base, p)
-            length = old / np.dot(p, Ap)
-            x += length * p
-            r -= length * Ap
-            new = np.dot(r, r)
-            p = r + (new / old) * p
-            old = new
-        X[u] = x
 
 
 class Entries(NamedTuple):

@@ -14,7 +14,7 @@ from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.factorization.als import Entries
 from lepton_ref.recsys.factorization.alternating import ExplicitALS, fold_in
 from lepton_ref.recsys.factorization.base import count, number, seeded
-from lepton_ref.recsys.system.behaviour import read_behaviour
+from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
 
 WHERE = "MatrixFactorization"
 
@@ -87,7 +87,7 @@ class MatrixFactorization:
         self.mean = float(np.float32(whole.mean))
         return self
 
-    def predict(self, user_behavior: Any) -> np.ndarray:
+    def predict(self, user_behavior: Any) -> ItemScores:
         """Predicted rating of every item.
 
         Parameters
@@ -100,8 +100,9 @@ class MatrixFactorization:
 
         Returns
         -------
-        np.ndarray
-            float64 (n_items,), or (U, n_items) for several; within the scale.
+        ItemScores
+            float64 (n_items,), or (U, n_items) for several; within the scale. It knows which items
+            it speaks of, and what the person had.
 
         Raises
         ------
@@ -119,7 +120,7 @@ class MatrixFactorization:
         out = self.mean + bias[:, None] + b + factors @ q.T  # (U, n_items)
         if self.scale is not None:
             out = np.clip(out, *self.scale)
-        return out if _of_several(user_behavior) else out[0]
+        return ItemScores.of(out, rows, self.item_ids, of_several(user_behavior))
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the arrays by name, float32."""
@@ -151,14 +152,3 @@ class MatrixFactorization:
     def load_model(cls, name: str, path: str | Path | None = None) -> MatrixFactorization:
         """A saved model by name; errors as in :func:`lepton_ref.load_model`."""
         return load_model(name, path=path, expected=cls)
-
-
-def _of_several(user_behavior: Any) -> bool:
-    """Whether behaviour is that of several people, by its form."""
-    if isinstance(user_behavior, Mapping):
-        return False
-    if isinstance(user_behavior, np.ndarray):
-        return user_behavior.ndim == 2
-    return bool(len(user_behavior)) and all(
-        isinstance(part, (Mapping, list, np.ndarray)) for part in user_behavior
-    )
