@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import zscore
 
+import lepton_ref
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import top_k
 from lepton_ref.recsys.system import (
@@ -214,3 +218,45 @@ def test_scores_that_do_not_fit_are_refused(interests, features, message):
 def test_a_system_that_cannot_be_is_refused(options, message):
     with pytest.raises(ArgumentError, match=message):
         RecommenderSystem(**options)
+
+
+# --- the documents' listing --------------------------------------------------------------
+
+LISTING = re.search(
+    r"^```python\n(from lepton_ref import Coll.*?)^```",
+    (Path(__file__).parents[2] / "book/recsys/system.md").read_text(encoding="utf-8"),
+    re.S | re.M,
+)[1]
+
+
+@pytest.mark.parametrize(
+    "behaviour", [{50: 5, 181: 5, 204: 4}, [50, 181, 204], [(50, 5), (181, 4)]]
+)
+def test_the_listing_runs_as_printed_on_the_shipped_models(behaviour):
+    space = {"user_behavior": behaviour}
+    exec(LISTING, space)
+    found = space["recommendations"]
+    had = {pair[0] if isinstance(pair, tuple) else pair for pair in behaviour}
+    assert len({line.item_id for line in found}) == 10
+    assert not had & {line.item_id for line in found}
+    assert 172 in [line.item_id for line in found]  # The Empire Strikes Back
+    scores = [line.score for line in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_different_people_get_different_lists():
+    lists = []
+    for liked in ([50, 181, 204], [432, 588, 596]):  # adventures; animated films for children
+        space = {"user_behavior": liked}
+        exec(LISTING, space)
+        lists.append({line.item_id for line in space["recommendations"]})
+    assert len(lists[0] & lists[1]) < 4
+
+
+@pytest.mark.parametrize("name", ["collaborative_filtering_model", "matrix_factorization_model"])
+def test_the_shipped_models_describe_items_and_nobody(name):
+    model = lepton_ref.load_model(name)
+    n = len(model.item_ids)
+    assert n == 1682
+    assert all(array.shape[:1] in ((n,), (1,)) for array in model.state().values())
+    assert 943 not in [size for array in model.state().values() for size in array.shape]
