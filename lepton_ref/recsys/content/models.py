@@ -17,6 +17,8 @@ from lepton_ref.recsys.content.profiles import ItemProfiles
 from lepton_ref.recsys.evaluation.baselines import Baseline, RatingBaseline, codes
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
+PAIRS = 4096  # rows of tastes spread out at a time
+
 
 class Because(NamedTuple):
     """Why an item has its score: score = base + the sum of all contributions.
@@ -211,18 +213,20 @@ class ContentRatings(RatingBaseline):
 
     def _taste(self, left: np.ndarray, train: Ratings) -> np.ndarray:
         """α of each stored rating, α_u = (K_u + λ_p I)⁻¹ e_u, in the order of ``seen``."""
+        from scipy.linalg import solve
+
         order = np.lexsort((train.items, train.users))
         left = left[order]
         if self.reg_taste is None:
             return np.zeros_like(left)
-        x = self.profiles.matrix
+        x = self.profiles.matrix.toarray()  # products of its rows cost less than sparse ones
         for u in range(train.n_users):
             at = slice(self.seen.indptr[u], self.seen.indptr[u + 1])
             if at.start < at.stop:
                 mine = x[self.seen.indices[at]]
-                kernel = (mine @ mine.T).toarray()
+                kernel = mine @ mine.T
                 kernel[np.diag_indices(len(kernel))] += self.reg_taste
-                left[at] = np.linalg.solve(kernel, left[at])
+                left[at] = solve(kernel, left[at], assume_a="pos", overwrite_a=True)
         return left
 
     def predict(self, users: Any, items: Any) -> np.ndarray:
@@ -234,8 +238,11 @@ class ContentRatings(RatingBaseline):
             raise ArgumentError(where, "items", f"shape {i.shape}", f"{u.shape}, like users")
         who, row = np.unique(u, return_inverse=True)
         taste = (self.alpha[who] @ self.profiles.matrix).toarray()  # (users asked for, D): p_u
-        x = self.profiles.matrix[i]
-        match = np.asarray(x.multiply(taste[row.reshape(-1)]).sum(1)).ravel()
+        row, x = row.reshape(-1), self.profiles.matrix
+        match = np.zeros(len(u))
+        for at in range(0, len(u), PAIRS):
+            part = slice(at, at + PAIRS)
+            match[part] = np.asarray(x[i[part]].multiply(taste[row[part]]).sum(1)).ravel()
         return self._clipped(self.mean + self.user_bias[u] + self.item_bias[i] + match)
 
     def _scores(self, users: np.ndarray) -> np.ndarray:
