@@ -153,8 +153,8 @@ def test_compiled_loop_is_its_python(rng, kind, monkeypatch):
     fast = similarities(x, kind, shrinkage=3.0)
     slow = similarities(x, kind, shrinkage=3.0, products=True)
     np.testing.assert_allclose(fast, slow, atol=1e-13)
-    python = similarity_module._pair_sums.python
-    monkeypatch.setattr(similarity_module, "_pair_sums", python)
+    python = similarity_module.pair_sums.python
+    monkeypatch.setattr(similarity_module, "pair_sums", python)
     np.testing.assert_array_equal(similarities(x, kind, shrinkage=3.0), fast)
 
 
@@ -216,6 +216,23 @@ def test_the_nearest_are_kept(rng, prove, top):
     prove(float(size), float(12 * top * 39 + 4 * 40), oracle="bytes", tol=0)
 
 
+@pytest.mark.parametrize("top", [None, 1, 5])
+@pytest.mark.parametrize("kind", ["cosine", "pearson", "msd", "all"])
+def test_the_sparse_loop_keeps_what_the_blocks_keep(rng, kind, top, monkeypatch):
+    """Touched pairs alone, against blocks of all pairs; and compiled, against its Python."""
+    x = csr_matrix(table(rng, 30, 25, 0.4))
+    options = {"kind": kind, "top": top, "shrinkage": 2.0, "min_support": 2}
+    if kind == "all":
+        options |= {"kind": "cosine", "over": "all"}
+    fast = nearest(x, **options, memory=500)
+    slow = nearest(x, **options, products=True)
+    np.testing.assert_allclose(fast.toarray(), slow.toarray(), atol=1e-13)
+    assert fast.has_sorted_indices and fast.nnz > 20
+    python = similarity_module.nearest_rows.python
+    monkeypatch.setattr(similarity_module, "nearest_rows", python)
+    np.testing.assert_array_equal(nearest(x, **options).toarray(), fast.toarray())
+
+
 def test_equal_similarities_keep_the_lower_number():
     x = csr_matrix(np.ones((5, 3)))
     np.testing.assert_array_equal(
@@ -230,6 +247,7 @@ def test_memory_is_bounded_by_the_block_and_by_what_is_kept(rng):
     x = random_array((4000, 3000), density=0.004, format="csr", rng=np.random.default_rng(1))
     x = csr_matrix(x)
     nearest(x[:50], top=3)  # compiled before
+    assert len(list(similarity_blocks(x[:400], memory=2 << 20))) > 1
     tracemalloc.start()
     found = nearest(x, top=10, memory=2 << 20)
     peak = tracemalloc.get_traced_memory()[1]

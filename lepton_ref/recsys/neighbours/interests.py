@@ -18,8 +18,9 @@ from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
 from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
 from lepton_ref.recsys.neighbours.ratings import in_blocks
-from lepton_ref.recsys.neighbours.similarity import nearest, number, one_of, whole
+from lepton_ref.recsys.neighbours.similarity import nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

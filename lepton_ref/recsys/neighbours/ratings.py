@@ -16,7 +16,8 @@ from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings, top_k
 from lepton_ref.recsys.evaluation.baselines import codes
-from lepton_ref.recsys.neighbours.similarity import centred, nearest, number, one_of, whole
+from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
+from lepton_ref.recsys.neighbours.similarity import centred, nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
+from lepton_ref.recsys.neighbours.loops import ROUNDING, nearest_rows, pair_sums
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -20,26 +21,17 @@ if TYPE_CHECKING:
 KINDS = ("cosine", "pearson", "msd")
 MEMORY = 8 << 20  # bytes of a block of sums
 COUNT, PRODUCT, SQUARE, OTHER_SQUARE, SUM, OTHER_SUM = range(6)
-ROUNDING = 1e-12  # a variance below this share of the squares is what rounding left of zero
 
 
-@compiled
-def _pair_sums(start, stop, x_ptr, x_at, x_val, y_ptr, y_at, y_val, sums):
-    """Add to ``sums`` (4 or 6, stop − start, n) what rows i and all j have in common."""
-    means = len(sums) == 6
-    for i in range(start, stop):
-        row = sums[:, i - start]
-        for p in range(x_ptr[i], x_ptr[i + 1]):
-            a, rater = x_val[p], x_at[p]
-            for q in range(y_ptr[rater], y_ptr[rater + 1]):
-                j, b = y_at[q], y_val[q]
-                row[0, j] += 1.0
-                row[1, j] += a * b
-                row[2, j] += a * a
-                row[3, j] += b * b
-                if means:
-                    row[4, j] += a
-                    row[5, j] += b
+def checked(
+    where: str, kind: str, over: str, shrinkage: float, min_support: int, memory: int
+) -> None:
+    """Refuse what :func:`similarity_blocks` and :func:`nearest` do not take."""
+    one_of(where, "kind", kind, KINDS)
+    one_of(where, "over", over, ("common", "all") if kind == "cosine" else ("common",))
+    number(where, "shrinkage", shrinkage, 0.0)
+    whole(where, "min_support", min_support)
+    whole(where, "memory", memory)
 
 
 def common_sums(
@@ -79,7 +71,7 @@ def common_sums(
     raters = matrix.T.tocsr()
     arrays = [(x.indptr, x.indices, x.data) for x in (matrix, raters)]
     sums = np.zeros((width, stop - start, n))
-    _pair_sums(start, stop, *arrays[0], *arrays[1], sums)
+    pair_sums(start, stop, *arrays[0], *arrays[1], sums)
     return np.moveaxis(sums, 0, 2)
 
 
@@ -173,17 +165,12 @@ def similarity_blocks(
     ArgumentError
         An unknown kind, sums over "all" for another kind than the cosine, a negative shrinkage.
     """
-    where = "similarity_blocks"
-    one_of(where, "kind", kind, KINDS)
-    one_of(where, "over", over, ("common", "all") if kind == "cosine" else ("common",))
-    number(where, "shrinkage", shrinkage, 0.0)
-    whole(where, "min_support", min_support)
-    whole(where, "memory", memory)
+    checked("similarity_blocks", kind, over, shrinkage, min_support, memory)
     matrix = matrix.tocsr()
     n, means = matrix.shape[0], kind == "pearson"
     raters = matrix.T.tocsr()
     arrays = [(x.indptr, x.indices, x.data) for x in (matrix, raters)]
-    length = np.sqrt(np.bincount(_rows(matrix), matrix.data**2, minlength=n))
+    length = _lengths(matrix)
     step = max(1, min(n, memory // max(1, n * (6 if means else 4) * 8)))
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -191,7 +178,7 @@ def similarity_blocks(
             sums = common_sums(matrix, start, stop, means, products)
         else:
             made = np.zeros((6 if means else 4, stop - start, n))
-            _pair_sums(start, stop, *arrays[0], *arrays[1], made)
+            pair_sums(start, stop, *arrays[0], *arrays[1], made)
             sums = np.moveaxis(made, 0, 2)
         if over == "all":
             below = length[start:stop, None] * length
@@ -213,42 +200,81 @@ def similarities(matrix: csr_matrix, kind: str = "cosine", **options: Any) -> np
 
 
 def nearest(
-    matrix: csr_matrix, kind: str = "cosine", top: int | None = None, **options: Any
+    matrix: csr_matrix,
+    kind: str = "cosine",
+    top: int | None = None,
+    *,
+    over: str = "common",
+    shrinkage: float = 0.0,
+    min_support: int = 1,
+    memory: int = MEMORY,
+    products: bool = False,
 ) -> csr_matrix:
     """The positive similarities, of each row the ``top`` largest; a row is no neighbour of itself.
 
-    Never more than a block of all pairs is in memory, and what is kept: n · ``top`` numbers.
+    Only pairs with a common rater are touched (eq. neighbours-work), and all that is held is one
+    row of sums and what is kept (eq. neighbours-kept).
 
     Parameters
     ----------
-    matrix, kind
-        As in :func:`similarity_blocks`, whose other arguments can be given too.
+    matrix, kind, over, shrinkage, min_support
+        As in :func:`similarity_blocks`.
     top : int, optional
         How many are kept of each row; all without it. Of equal ones the lower number is kept.
+    memory : int
+        Bytes of the block of rows that is made at a time.
+    products : bool
+        Pick from the blocks of :func:`similarity_blocks` instead: the readable version, whose
+        time grows with the square of the number of rows.
 
     Returns
     -------
     csr_matrix
         float64 (n, n), columns ascending.
+
+    Raises
+    ------
+    ArgumentError
+        As :func:`similarity_blocks`; a ``top`` below 1.
     """
     from scipy.sparse import csr_matrix
 
+    checked("nearest", kind, over, shrinkage, min_support, memory)
     if top is not None:
         whole("nearest", "top", top)
+    matrix = matrix.tocsr()
     n = matrix.shape[0]
-    columns, values, counts = [], [], []
-    for start, block in similarity_blocks(matrix, kind, **options):
-        block[np.arange(len(block)), np.arange(start, start + len(block))] = 0
-        keep = block > 0
-        if top is not None and top < n:
-            keep &= largest(block, top)
-        columns.append(np.nonzero(keep)[1].astype(np.int32))
-        values.append(block[keep])
-        counts.append(keep.sum(1))
     if not n:
         return csr_matrix((0, 0))
-    ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=(n, n))
+    most = n if top is None else min(top, n)
+    if products:
+        options: dict[str, Any] = {"over": over, "shrinkage": shrinkage, "memory": memory}
+        blocks = similarity_blocks(matrix, kind, min_support=min_support, **options, products=True)
+        parts = [_picked(start, block, most) for start, block in blocks]
+    else:
+        raters, step = matrix.T.tocsr(), max(1, min(n, memory // (12 * most)))
+        arrays = [a for x in (matrix, raters) for a in (x.indptr, x.indices, x.data)]
+        lengths = _lengths(matrix) if over == "all" else np.zeros(0)
+        numbers = (KINDS.index(kind), float(shrinkage), float(min_support))
+        parts = []
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            at = np.zeros((stop - start, most), np.int32)
+            values, counts = np.zeros(at.shape), np.zeros(stop - start, np.int64)
+            nearest_rows(start, stop, *arrays, lengths, *numbers, at, values, counts)
+            there = np.arange(most) < counts[:, None]
+            parts.append((at[there], values[there], counts))
+    columns, similar, per_row = (np.concatenate(found) for found in zip(*parts))
+    out = csr_matrix((similar, columns, np.concatenate([[0], np.cumsum(per_row)])), shape=(n, n))
+    out.sort_indices()
+    return out
+
+
+def _picked(start: int, block: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns, values and their number in each row of the ``most`` largest positive entries."""
+    block[np.arange(len(block)), np.arange(start, start + len(block))] = 0
+    keep = (block > 0) & largest(block, most)
+    return np.nonzero(keep)[1].astype(np.int32), block[keep], keep.sum(1)
 
 
 def largest(block: np.ndarray, top: int) -> np.ndarray:
@@ -295,27 +321,7 @@ def prior_strength(found: np.ndarray, count: np.ndarray, lost: int = 1) -> float
     return 1 / variance if variance > 0 else float("inf")
 
 
-def _rows(matrix: csr_matrix) -> np.ndarray:
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-
-
-# --- what arguments may be ---------------------------------------------------------------
-
-
-def one_of(where: str, argument: str, value: Any, known: tuple[str, ...]) -> None:
-    """Refuse a value that is not among the known."""
-    if value not in known:
-        raise ArgumentError(where, argument, f"the value {value!r}", f"one of {', '.join(known)}")
-
-
-def number(where: str, argument: str, value: Any, low: float) -> None:
-    """Refuse what is no finite number of at least ``low``."""
-    good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not good or not np.isfinite(value) or value < low:
-        raise ArgumentError(where, argument, f"the value {value!r}", f"a number >= {low:g}")
-
-
-def whole(where: str, argument: str, value: Any, low: int = 1) -> None:
-    """Refuse what is no whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ArgumentError(where, argument, f"the value {value!r}", f"a whole number >= {low}")
+def _lengths(matrix: csr_matrix) -> np.ndarray:
+    """The length of each row, over all raters: float64 (n,)."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.sqrt(np.bincount(rows, matrix.data**2, minlength=matrix.shape[0]))
