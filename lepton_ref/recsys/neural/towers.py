@@ -144,9 +144,9 @@ class TwoTowers(Ranker):
     def __init__(
         self,
         num_factors: int = 32,
-        epochs: int = 5,
-        batch_size: int = 256,
-        lr: float = 0.01,
+        epochs: int = 4,
+        batch_size: int = 512,
+        lr: float = 0.02,
         weight_decay: float = 1e-4,
         temperature: float = 1.0,
         correct: bool = True,
