@@ -36,6 +36,8 @@ HOMES = {
     "CNN": "lepton_ref.vision.classification",
     "AttentionClassifier": "lepton_ref.text.attention.classifier",
     "Classifier": "lepton_ref.text.sentiment.classifier",
+    "CollaborativeFiltering": "lepton_ref.recsys.neighbours.interests",
+    "MatrixFactorization": "lepton_ref.recsys.factorization.public",
     "RNN": "lepton_ref.text.sentiment.network",
     "TextClassifier": "lepton_ref.text.classification",
 }

@@ -23,13 +23,8 @@ PAIRS = 4096  # rows of tastes spread out at a time
 class Because(NamedTuple):
     """Why an item has its score: score = base + the sum of all contributions.
 
-    Attributes
-    ----------
-    score, base : float
-    items : np.ndarray
-        int64 (n,), what the user has, largest contribution first.
-    contributions : np.ndarray
-        float64 (n,), what each of them adds.
+    ``items`` int64 (n,) is what the user has, largest contribution first; ``contributions``
+    float64 (n,) what each of them adds.
     """
 
     score: float

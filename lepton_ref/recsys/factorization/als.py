@@ -163,12 +163,7 @@ def conjugate_gradient(indptr, indices, weights, targets, base, scale, Y, X, ste
 class Entries(NamedTuple):
     """A sparse matrix row by row, as the loops take it.
 
-    Attributes
-    ----------
-    indptr, indices : np.ndarray
-        int64 (m + 1,), int32 (n,).
-    values : np.ndarray
-        float (n,).
+    ``indptr`` int64 (m + 1,), ``indices`` int32 (n,), ``values`` float (n,).
     """
 
     indptr: np.ndarray

@@ -18,7 +18,7 @@ def biased_epoch(users, items, values, mean, bu, bi, P, Q, lr, reg_bias, reg):
 
     With e = r − (μ + b_u + b_i + p·q): b_u += η (e − λ_b b_u), b_i += η (e − λ_b b_i),
     p += η (e q − λ p), q += η (e p − λ q), both with the p and q of before
-    (eqs. factorization-error, factorization-gradients, factorization-sgd).
+    (eqs. factorization-prediction, factorization-gradients, factorization-sgd).
 
     Parameters
     ----------
