@@ -263,6 +263,32 @@ def test_public_refusals(public, tmp_path):
         MatrixFactorization.load_model("nowhere", path=tmp_path)
 
 
+# --- the benchmark of scale ----------------------------------------------------------------
+
+
+def test_synthetic_interactions_follow_a_power_law():
+    from benchmarks.recsys.scale import interactions
+
+    made = interactions(300, 100, 4_000)
+    assert len(made) == 4_000 == len(np.unique(made.users * 100 + made.items))
+    counts = np.sort(np.bincount(made.items, minlength=100))[::-1]
+    assert counts[:10].sum() > 3 * counts[-50:].sum() / 5
+    again = interactions(300, 100, 4_000)
+    np.testing.assert_array_equal(made.items, again.items)
+
+
+def test_growth_is_read_off_and_drawn_on():
+    from benchmarks.recsys.scale import growth
+
+    rows = [
+        {"interactions": n, "exact_s": 2e-6 * n, "cg_s": 1e-9 * n**1.5, "peak_gib": 0.1 + 5e-8 * n}
+        for n in (10**6, 10**7)
+    ]
+    found = growth(rows)
+    assert (found["exact_exponent"], found["cg_exponent"]) == (1.0, 1.5)
+    assert found["exact_s"] == pytest.approx(200) and found["peak_gib"] == pytest.approx(5.1)
+
+
 # --- MovieLens -----------------------------------------------------------------------------
 
 
