@@ -106,7 +106,7 @@ def test_similar_items():
 def test_profiles_of_films():
     data = movielens_or_skip()
     profiles = movie_profiles(data)
-    assert profiles.n_items == 1682
+    assert profiles.n_items == 1682 and movie_profiles().features == profiles.features
     found = {name.partition(":")[0] for name in profiles.features}
     assert found == {"genre", "title", "decade"}
     length = sparse.linalg.norm(profiles.matrix, axis=1)

@@ -296,3 +296,4 @@ def test_movielens_as_ratings():
     assert len(test) / len(whole) == pytest.approx(0.25, abs=0.001)
     assert time_leak(train, test) == pytest.approx(0.5, abs=0.01)
     assert time_leak(*temporal_split(whole)) == 0
+    assert np.array_equal(movielens().values, whole.values), "loaded where no data are given"
