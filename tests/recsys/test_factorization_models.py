@@ -306,3 +306,24 @@ def test_movielens_ranking():
     train, test = stratified_split(movielens(movielens_or_skip()), 0.25, seed=0)
     model = ImplicitALS(factors=32, iterations=8).fit(train)
     assert ranking_report(model.recommend(), test).ndcg > 0.43
+
+
+def test_an_item_of_few_raters_has_no_vector():
+    users, items = np.array([0, 1, 2, 0, 1]), np.array([0, 0, 0, 1, 2])
+    train = Ratings.of(users, items, [5.0, 4, 3, 2, 1], scale=(1, 5))
+    model = MatrixFactorization(factors=2, iterations=3, min_support=2).fit(train)
+    assert np.abs(model.item_factors[0]).max() > 0
+    assert not model.item_factors[1:].any() and not model.item_bias[1:].any()
+    assert model.config()["min_support"] == 2
+    every = MatrixFactorization(factors=2, iterations=3).fit(train)
+    assert np.abs(every.item_factors).max(1).min() > 0
+    with pytest.raises(ArgumentError, match="min_support"):
+        MatrixFactorization(min_support=0)
+
+
+def test_the_shipped_model_keeps_films_of_few_raters_to_itself():
+    model = MatrixFactorization.load_model("matrix_factorization_model")
+    bare = ~model.item_factors.any(axis=1)
+    data = movielens_or_skip()
+    raters = np.bincount(data.items, minlength=1683)[1:]
+    assert np.array_equal(bare, raters < 5)

@@ -24,12 +24,16 @@ class MatrixFactorization:
     """Predicted ratings for whoever comes: their behaviour is folded in (eq. als-fold-in).
 
     Holds the item side of an :class:`ExplicitALS` alone: factors, biases, the mean. No user's
-    vector and no rating is kept, so a file of it tells nothing about a person.
+    vector and no rating is kept. The vector of an item that one person rated has the direction of
+    that person's, so ``min_support`` leaves such items without one.
 
     Parameters
     ----------
     factors, iterations, reg, seed
         As for :class:`ExplicitALS`, with ``weighted=True``.
+    min_support : int
+        Items with fewer raters have no vector and no bias: they are rated as nobody knows them.
+        For a model that leaves the house take 5 or more.
     item_ids : sequence, optional
         Ids of the items, whole numbers or str; :meth:`fit` sets them.
     scale : (low, high), optional
@@ -59,13 +63,15 @@ class MatrixFactorization:
 
     def __init__(
         self, factors: int = 50, iterations: int = 15, reg: float = 0.12, seed: int = 0,
+        min_support: int = 1,
         item_ids: Sequence[Any] | np.ndarray | None = None,
         scale: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
-        count(WHERE, factors=factors, iterations=iterations)
+        count(WHERE, factors=factors, iterations=iterations, min_support=min_support)
         number(WHERE, 0, open_end=True, reg=reg)
         seeded(WHERE, seed)
         self.factors, self.iterations, self.reg, self.seed = factors, iterations, reg, seed
+        self.min_support = min_support
         self.item_ids = np.array([] if item_ids is None else item_ids)
         self.scale = None if scale is None else (float(scale[0]), float(scale[1]))
         self.item_factors = np.zeros((len(self.item_ids), factors), np.float32)
@@ -82,8 +88,9 @@ class MatrixFactorization:
         """
         whole = ExplicitALS(self.factors, self.iterations, self.reg, seed=self.seed).fit(train)
         self.item_ids, self.scale = train.item_ids.copy(), train.scale
-        self.item_factors = whole.item_factors.astype(np.float32)
-        self.item_bias = whole.item_bias.astype(np.float32)
+        enough = np.bincount(train.items, minlength=train.n_items) >= self.min_support
+        self.item_factors = (whole.item_factors * enough[:, None]).astype(np.float32)
+        self.item_bias = (whole.item_bias * enough).astype(np.float32)
         self.mean = float(np.float32(whole.mean))
         return self
 
@@ -140,7 +147,7 @@ class MatrixFactorization:
         """Arguments of the constructor, as JSON can hold them."""
         return {
             "factors": self.factors, "iterations": self.iterations, "reg": self.reg,
-            "seed": self.seed, "item_ids": self.item_ids.tolist(),
+            "seed": self.seed, "min_support": self.min_support, "item_ids": self.item_ids.tolist(),
             "scale": None if self.scale is None else list(self.scale),
         }  # fmt: skip
 
