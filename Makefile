@@ -44,7 +44,7 @@ export OPENBLAS_THREAD_TIMEOUT ?= 20
 say = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help env torch book test proofs check-notebooks check-site ledger lab notebooks results bench \
-        bench-sweeps stores \
+        bench-sweeps bench-recsys stores \
         lint format lock test-numpy2 clean distclean
 
 help: ## say what each command does
@@ -154,6 +154,11 @@ stores: $(READY) ## install Azurite, an Azure store on this machine, for the tes
 bench-sweeps: $(READY) ## measure sweeps of short notebooks beside plain papermill
 	$(call say,Benchmarks: leave the machine alone meanwhile)
 	@$(BIN)/python -m benchmarks.cloud.bench_sweeps
+
+bench-recsys: $(READY) ## measure recommenders beside implicit and Surprise, and how they grow
+	$(call say,Benchmarks: leave the machine alone meanwhile)
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.recsys
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.recsys.scale
 
 bench: $(READY) ## measure every operator beside its peers and write the performance table
 	$(call say,Benchmarks: leave the machine alone meanwhile)

@@ -1,7 +1,5 @@
 """Factor models beside implicit and Surprise on MovieLens 100K, in one process.
 
-    python -m benchmarks.recsys.bench_factorization
-
 Both sides get the same data, the same starting values and the same number of threads; their results
 are compared before anything is timed. Rounds alternate, the shortest time of each counts. It is no
 row of the registry in ``benchmarks/rows.py``: that one measures operators against torch on an
@@ -10,8 +8,6 @@ environment with nothing but NumPy.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +20,7 @@ from lepton_ref.recsys.factorization import Entries, ImplicitALS, biased_epoch, 
 Case = tuple[Callable[[], Any], Callable[[], Any], float]  # ours, theirs, what they differ by
 
 
-def implicit_iteration(ratings: Ratings, factors: int, cg_steps: int | None) -> Case:
+def implicit_iteration(ratings: Ratings, factors: int, cg_steps: int | None, threads: int) -> Case:
     """One iteration, users and then items, from the same factors; float64."""
     from implicit.cpu import _als
     from scipy.sparse import csr_matrix
@@ -50,9 +46,9 @@ def implicit_iteration(ratings: Ratings, factors: int, cg_steps: int | None) -> 
         X_theirs[:], Y_theirs[:] = X0, Y0
         for c, to, fixed in ((c_users, X_theirs, Y_theirs), (c_items, Y_theirs, X_theirs)):
             if cg_steps is None:
-                _als.least_squares(c, to, fixed, reg, num_threads=1)
+                _als.least_squares(c, to, fixed, reg, num_threads=threads)
             else:
-                _als.least_squares_cg(c, to, fixed, reg, num_threads=1, cg_steps=cg_steps)
+                _als.least_squares_cg(c, to, fixed, reg, num_threads=threads, cg_steps=cg_steps)
 
     ours()
     theirs()
@@ -88,12 +84,12 @@ def descent_epochs(ratings: Ratings, factors: int, epochs: int = 5) -> Case:
     return ours, theirs, float(np.abs(found["ours"] - found["theirs"]).max())
 
 
-def lists_for_all(ratings: Ratings, factors: int, dtype: str) -> Case:
+def lists_for_all(ratings: Ratings, factors: int, dtype: str, threads: int) -> Case:
     """The best 10 unseen items of every user; differ by the share of places that do."""
     from implicit.als import AlternatingLeastSquares
 
     model = ImplicitALS(factors=factors, iterations=3, dtype=dtype).fit(ratings)
-    peer = AlternatingLeastSquares(factors=factors, dtype=np.dtype(dtype), num_threads=1)
+    peer = AlternatingLeastSquares(factors=factors, dtype=np.dtype(dtype), num_threads=threads)
     peer.user_factors, peer.item_factors = model.user_factors, model.item_factors
     everybody, seen = np.arange(ratings.n_users), ratings.matrix()
 
@@ -106,23 +102,23 @@ def lists_for_all(ratings: Ratings, factors: int, dtype: str) -> Case:
     return ours, theirs, float(np.mean(ours() != theirs()))
 
 
-def cases(ratings: Ratings) -> dict[str, tuple[Callable[[], Case], float, float]]:
+def cases(ratings: Ratings, threads: int) -> dict[str, tuple[Callable[[], Case], float, float]]:
     """Each comparison, its bar, and by how much the results may differ."""
-    r = ratings
+    r, t = ratings, threads
     return {
-        "exact ALS, 64 factors": (lambda: implicit_iteration(r, 64, None), 1.5, 1e-10),
-        "exact ALS, 32 factors": (lambda: implicit_iteration(r, 32, None), 1.5, 1e-10),
-        "ALS by 3 steps of CG, 64 factors": (lambda: implicit_iteration(r, 64, 3), 1.5, 1e-10),
+        "exact ALS, 64 factors": (lambda: implicit_iteration(r, 64, None, t), 1.5, 1e-10),
+        "exact ALS, 32 factors": (lambda: implicit_iteration(r, 32, None, t), 1.5, 1e-10),
+        "ALS by 3 steps of CG, 64 factors": (lambda: implicit_iteration(r, 64, 3, t), 1.5, 1e-10),
         "descent, 100 factors, 5 epochs": (lambda: descent_epochs(r, 100), 1.2, 1e-10),
-        "top 10 for all, float32": (lambda: lists_for_all(r, 64, "float32"), 1.5, 1e-3),
-        "top 10 for all, float64": (lambda: lists_for_all(r, 64, "float64"), 1.5, 1e-3),
+        "top 10 for all, float32": (lambda: lists_for_all(r, 64, "float32", t), 1.5, 1e-3),
+        "top 10 for all, float64": (lambda: lists_for_all(r, 64, "float64", t), 1.5, 1e-3),
     }  # fmt: skip
 
 
-def measure(rounds: int = 7) -> dict[str, dict[str, float]]:
+def measure(threads: int, rounds: int = 7) -> dict[str, dict[str, Any]]:
     """Milliseconds of both, their ratio, and how far the results are apart, by case."""
     table = {}
-    for name, (make, bar, tolerance) in cases(movielens()).items():
+    for name, (make, bar, tolerance) in cases(movielens(), threads).items():
         ours, theirs, gap = make()
         assert gap <= tolerance, f"{name}: the results differ by {gap}"
         mine, other = [], []
@@ -131,6 +127,7 @@ def measure(rounds: int = 7) -> dict[str, dict[str, float]]:
             other.append(timed(theirs))
         ms, peer = 1e3 * min(mine), 1e3 * min(other)
         table[name] = {
+            "peer": "Surprise" if name.startswith("descent") else "implicit",
             "ours_ms": round(ms, 1), "peer_ms": round(peer, 1), "ratio": round(ms / peer, 2),
             "bar": bar, "difference": gap,
         }  # fmt: skip
@@ -141,15 +138,3 @@ def timed(call: Callable[[], Any]) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
-
-
-def main() -> None:
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        table = measure()
-    print(json.dumps({"load": os.getloadavg()[0], "threads": 1, "cases": table}, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Neighbours beside Surprise: fit and predict one fold of MovieLens 100K, in one process.
 
-    python -m benchmarks.recsys.bench_neighbours
-
 Both libraries get the same rows in the same order. Rounds alternate, the shortest time of each
 counts, and the predictions are compared before anything is timed. It is no row of the registry in
 ``benchmarks/rows.py``: that one measures operators against torch on an environment with nothing
@@ -10,8 +8,6 @@ but NumPy.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +20,8 @@ from lepton_ref.recsys.neighbours import NearestNeighbours
 BAR = 0.3
 TOLERANCE = 1e-10
 CASES: dict[str, dict[str, Any]] = {
-    "user, msd": {"of": "users", "similarity": "msd", "shrinkage": 0.0},
-    "item, pearson_baseline": {"of": "items", "similarity": "pearson_baseline"},
+    "nearest users, fit and predict": {"of": "users", "similarity": "msd", "shrinkage": 0.0},
+    "nearest items, fit and predict": {"of": "items", "similarity": "pearson_baseline"},
 }
 
 
@@ -54,8 +50,8 @@ def surprise_predictions(data: Any, test: Ratings, of: str, similarity: str) -> 
     return np.array([p.est for p in model.test(pairs)])
 
 
-def measure(rounds: int = 3) -> dict[str, dict[str, float]]:
-    """Seconds of both, their ratio, and the largest difference of the predictions, by case."""
+def measure(rounds: int = 3) -> dict[str, dict[str, Any]]:
+    """Milliseconds of both, their ratio, and the largest difference of the predictions, by case."""
     train, test = fold()
     data, table = surprise_data(train), {}
     for name, options in CASES.items():
@@ -75,8 +71,8 @@ def measure(rounds: int = 3) -> dict[str, dict[str, float]]:
             other.append(timed(theirs))
         seconds, peer = min(mine), min(other)
         table[name] = {
-            "ours_s": round(seconds, 3), "surprise_s": round(peer, 3),
-            "ratio": round(seconds / peer, 3), "bar": BAR, "difference": gap,
+            "peer": "Surprise", "ours_ms": round(1e3 * seconds, 1), "peer_ms": round(1e3 * peer, 1),
+            "ratio": round(seconds / peer, 2), "bar": BAR, "difference": gap,
         }  # fmt: skip
     return table
 
@@ -85,13 +81,3 @@ def timed(call: Callable[[], Any]) -> float:
     before = time.perf_counter()
     call()
     return time.perf_counter() - before
-
-
-def main() -> None:
-    print(f"cores {os.cpu_count()}, load before {os.getloadavg()[0]:.1f}")
-    print(json.dumps(measure(), indent=1))
-    print(f"load after {os.getloadavg()[0]:.1f}")
-
-
-if __name__ == "__main__":
-    main()

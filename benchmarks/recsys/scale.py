@@ -113,7 +113,7 @@ def main() -> None:
         print(json.dumps(measure(*SIZES[options.one])))
         return
     rows, load = [], os.getloadavg()[0]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(os.cpu_count()))
     for size in range(options.sizes):
         command = [sys.executable, "-m", "benchmarks.recsys.scale", "--one", str(size)]
         done = subprocess.run(command, cwd=ROOT, env=os.environ | threads, check=True,
@@ -125,7 +125,8 @@ def main() -> None:
     if rows[-1]["peak_gib"] > LIMIT_GIB:
         sys.exit(f"{rows[-1]['peak_gib']} GiB: more than {LIMIT_GIB}")
     about = {
-        "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "factors": FACTORS, "threads": 1,
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "factors": FACTORS,
+        "threads": os.cpu_count(),
         "dtype": "float32", "cg_steps": 3, "cores": os.cpu_count(),
         "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2),
         "python": platform.python_version(), "numpy": np.__version__,

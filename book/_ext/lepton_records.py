@@ -264,6 +264,43 @@ class SweepTable(Table):
         ]
 
 
+class RecommenderTable(SphinxDirective):
+    """``{recommender-table}``: recommenders beside implicit and Surprise, and how they grow."""
+
+    def run(self) -> list[nodes.Node]:
+        folder = Path(self.env.srcdir) / "benchmarks" / "recsys"
+        found = []
+        for name in ("results.json", "scale.json"):
+            if not (folder / name).is_file():
+                self.warn(f"benchmarks/recsys/{name} does not exist")
+                return []
+            self.env.note_dependency(str(folder / name))
+            found.append(json.loads((folder / name).read_text("utf8")))
+        run, scale = found
+        body = [
+            [row["what"], str(row["threads"]), row["peer"], f"{row['ours_ms']:.1f}",
+             f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}", f"≤ {row['bar']:g}"]
+            for row in run["rows"]
+        ]  # fmt: skip
+        last = {**scale["predicted"], "cg_s": scale["predicted"]["cg_s"]}
+        sizes = [
+            [f"{row['users']:,} × {row['items']:,}", f"{row['interactions']:,}",
+             f"{row['exact_s']:.1f}", f"{row['cg_s']:.1f}", f"{row['peak_gib']:.1f}", how]
+            for row, how in [*((row, "measured") for row in scale["sizes"]), (last, "predicted")]
+        ]  # fmt: skip
+        about, grown = run["environment"], scale["environment"]
+        where = (
+            f"{about['cpu']}, {about['cores']} cores, {about['measured']}; implicit "
+            f"{about['implicit']}, Surprise {about['surprise']}. Growth: "
+            f"{grown['factors']} factors, {grown['threads']} threads, {grown['dtype']}, "
+            f"{grown['measured']}."
+        )
+        heads = ["MovieLens 100K", "threads", "peer", "ours, ms", "peer, ms", "ratio", "bar"]
+        steps = f"{grown['cg_steps']} steps of CG, s"
+        grow = ["users × items", "interactions", "exact, s", steps, "GiB", "how"]
+        return [table(heads, body, ()), table(grow, sizes, ()), nodes.paragraph("", where)]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_role("recorded", RecordRole())
@@ -272,4 +309,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("benchmark-table", BenchmarkTable)
     app.add_directive("benchmark-machine", BenchmarkMachine)
     app.add_directive("sweep-table", SweepTable)
+    app.add_directive("recommender-table", RecommenderTable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -36,7 +36,7 @@ class Compiled:
             return self.python
         import numba
 
-        return numba.njit(cache=True)(self.python)
+        return numba.njit(cache=True, nogil=True)(self.python)
 
 
 def compiled(function: Callable[..., Any]) -> Compiled:
@@ -44,7 +44,9 @@ def compiled(function: Callable[..., Any]) -> Compiled:
 
     Without numba (the extra ``recsys``) the function runs as Python, about a hundred times slower.
     It may only use what numba knows: arrays, numbers, ranges, NumPy functions; no global state.
-    Nothing is reordered (no ``fastmath``), so both versions give the same sums.
+    Nothing is reordered (no ``fastmath``), so both versions give the same sums. The compiled one
+    lets go of Python's lock, so that parts of an array can be worked on by several threads
+    (:func:`lepton_ref.framework.parallel.over_batch`).
 
     Examples
     --------

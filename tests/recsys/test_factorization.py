@@ -375,3 +375,28 @@ def test_readable_and_compiled_agree(rng, solver):
     solver(e.indptr, e.indices, e.values, 1 + e.values, base, scale, Y, fast, *steps)
     solver.python(e.indptr, e.indices, e.values, 1 + e.values, base, scale, Y, slow, *steps)
     np.testing.assert_allclose(fast, slow, rtol=1e-10)
+
+
+@pytest.mark.parametrize("cg_steps", [None, 3])
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_gives_the_same_bits(rng, monkeypatch, cg_steps, threads):
+    from lepton_ref.framework import parallel
+
+    dense = (rng.random((40, 30)) < 0.3) * rng.integers(1, 9, (40, 30)) / 4
+    matrix = csr_matrix(dense * (np.arange(40) % 7 != 0)[:, None])  # with empty rows
+    Y, X0 = rng.normal(size=(30, 4)), rng.normal(size=(40, 4))
+    found = []
+    for many in (1, threads):
+        monkeypatch.setattr(parallel, "threads", lambda many=many: many)
+        monkeypatch.setattr(parallel, "WORTHWHILE", 0)
+        X = X0.copy()
+        implicit_step(Entries.of(matrix), Y, X, 0.5, cg_steps)
+        found.append(X)
+    np.testing.assert_array_equal(*found)
+    assert not found[0][::7].any()
+
+
+def test_nothing_at_all_leaves_nothing():
+    X = np.ones((3, 2))
+    implicit_step(Entries.of(csr_matrix((3, 4))), np.ones((4, 2)), X, 0.5)
+    assert not X.any()

@@ -43,7 +43,8 @@ def stratified_split(ratings: Ratings, test: float = 0.25, seed: int = 0) -> Spl
     """A share of each user's rows, drawn at random.
 
     Of n rows of a user, round((1 − test) n) stay in the training set, halves to the even number:
-    the rule of ``python_stratified_split`` of Recommenders. A user with one row keeps it when
+    the rule of ``python_stratified_split`` in older versions of Recommenders (newer ones keep the
+    whole part of it, so a user's part differs by a row at most). A user with one row keeps it when
     ``test`` is below a half.
 
     Parameters

@@ -11,11 +11,13 @@ method for implicit feedback collaborative filtering*.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lepton_ref.framework.compiled import compiled
+from lepton_ref.framework.parallel import over_batch
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -204,7 +206,7 @@ def ridge_step(
     base = reg * np.eye(Y.shape[1], dtype=Y.dtype)
     ones = np.ones(len(entries.values), Y.dtype)
     indices = entries.indices.astype(np.int32, copy=False)  # one compiled version serves all
-    normal_equations(entries.indptr, indices, ones, entries.values, base, scale, Y, X)
+    _by_rows(normal_equations, entries.indptr, indices, ones, entries.values, base, scale, Y, X)
 
 
 def implicit_step(
@@ -231,9 +233,28 @@ def implicit_step(
     indices = extra.indices.astype(np.int32, copy=False)
     given = extra.indptr, indices, extra.values, 1 + extra.values, base, scale, Y, X
     if cg_steps is None:
-        normal_equations(*given)
+        _by_rows(normal_equations, *given)
     else:
-        conjugate_gradient(*given, cg_steps)
+        _by_rows(conjugate_gradient, *given, cg_steps)
+
+
+def _by_rows(
+    loop: Callable[..., Any], indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray,
+    targets: np.ndarray, base: np.ndarray, scale: np.ndarray, Y: np.ndarray, X: np.ndarray,
+    *more: int,
+) -> None:  # fmt: skip
+    """Run a loop over the rows on several threads, as many entries on each; no row sees another."""
+    m, n = len(X), int(indptr[-1])
+
+    def work(part: slice) -> None:
+        first = int(np.searchsorted(indptr, part.start)) if part.start else 0
+        last = m if part.stop == n else int(np.searchsorted(indptr, part.stop))
+        loop(
+            indptr[first : last + 1], indices, weights, targets, base, scale[first:last], Y,
+            X[first:last], *more,
+        )  # fmt: skip
+
+    over_batch(work, n, float(n) * Y.shape[1] ** 2)
 
 
 def implicit_loss(extra: Entries, X: np.ndarray, Y: np.ndarray, reg: float) -> float:
