@@ -264,7 +264,7 @@ class SweepTable(Table):
         ]
 
 
-class RecommenderTable(SphinxDirective):
+class RecommenderTable(Table):
     """``{recommender-table}``: recommenders beside implicit and Surprise, and how they grow."""
 
     def run(self) -> list[nodes.Node]:

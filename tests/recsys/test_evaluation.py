@@ -510,8 +510,9 @@ def test_paired_difference(rng, prove):
     prove(float(np.var(a - b)), float(spread), oracle="closed form", tol=1e-10)
     # The interval of a mean is about ±1.96 standard errors; ten users leave room for its shape.
     assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(spread / len(a)), rel=0.15)
-    low, high = first.interval("ndcg", rng)
+    low, high = first.interval("ndcg", rng, 4000)
     assert low < first.ndcg < high
+    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(a.var() / len(a)), rel=0.15)
     with pytest.raises(ArgumentError, match="`metric` has the value 'auc'"):
         first.interval("auc", rng)
     with pytest.raises(ArgumentError, match="`metric` has the value 'auc'"):

@@ -327,3 +327,26 @@ def test_the_shipped_model_keeps_films_of_few_raters_to_itself():
     data = movielens_or_skip()
     raters = np.bincount(data.items, minlength=1683)[1:]
     assert np.array_equal(bare, raters < 5)
+
+
+@pytest.mark.parametrize("scale", [5, (5, 1), (1, 2, 3)])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ArgumentError, match="`scale` has the value"):
+        MatrixFactorization(scale=scale)
+
+
+@pytest.mark.parametrize("model", [BiasedMF, SVDPlusPlus, ExplicitALS, ImplicitALS])
+def test_names_as_ids_a_user_who_has_everything_and_an_item_nobody_has(model):
+    people, things = ["ann", "ann", "ann", "bob", "cy", "cy"], list("xyzxyz")
+    train = Ratings.of(
+        people, things, [5.0, 4, 1, 2, 4, 3], scale=(1, 5),
+        user_ids=["ann", "bob", "cy", "dora"], item_ids=["x", "y", "z", "new"],
+    )  # fmt: skip
+    fitted = model(factors=2).fit(train)
+    lists = fitted.recommend(k=9)  # more than there are
+    assert lists.shape == (4, 9)
+    ann, dora = lists[train.user("ann")], lists[train.user("dora")]
+    assert ann[0] == train.item("new") and (ann[1:] == -1).all()
+    assert sorted(dora[:4]) == [0, 1, 2, 3] and (dora[4:] == -1).all()
+    if model is ImplicitALS:  # what nobody has comes last
+        assert lists[train.user("bob")][2] == train.item("new") == dora[3]

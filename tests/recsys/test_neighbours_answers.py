@@ -353,3 +353,21 @@ def test_centring_leaves_what_was_given():
     found = centred(x)
     np.testing.assert_array_equal(x.data, before)
     assert np.abs(found.sum(0)).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"scale": 5}, "`scale` has the value 5"),
+        ({"scale": (5, 1)}, "`scale` has the value"),
+        ({"seed": "x"}, "`seed` has the value 'x'"),
+    ],
+)
+def test_an_interest_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        CollaborativeFiltering(**options)
+
+
+def test_a_training_set_is_a_table_of_ratings():
+    with pytest.raises(ArgumentError, match="`train` has type list; expected Ratings"):
+        CollaborativeFiltering().fit([1, 2])

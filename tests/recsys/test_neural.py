@@ -430,3 +430,16 @@ def test_a_graph_too_large_for_a_dense_matrix():
 
     with pytest.raises(ArgumentError, match="at most 100,000,000 cells"):
         normalised(csr_matrix((20_000, 20_000)))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_names_as_ids_and_a_user_who_has_everything(model):
+    people, things = ["ann"] * 3 + ["bob", "cy", "cy"], ["x", "y", "z", "x", "y", "z"]
+    train = Ratings.of(
+        people, things, [5.0, 4, 1, 2, 4, 3], scale=(1, 5),
+        user_ids=["ann", "bob", "cy", "dora"], item_ids=["x", "y", "z"],
+    )  # fmt: skip
+    lists = quick(model, engine="numpy").fit(train).recommend(k=5)  # more than there are
+    assert lists.shape == (4, 5) and (lists[train.user("ann")] == -1).all()
+    assert sorted(lists[train.user("dora")][:3]) == [0, 1, 2]
+    assert set(lists[train.user("bob")][:2]) == {train.item("y"), train.item("z")}

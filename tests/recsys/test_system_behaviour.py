@@ -42,6 +42,7 @@ def test_what_is_only_named_was_liked():
 
 
 def test_nothing_yet_is_behaviour_too():
+    assert read(np.zeros((0, 4))) == []
     for given in ({}, [], np.zeros(4), np.full(4, np.nan)):
         assert read(given) == [[0, 0, 0, 0]]
 
@@ -92,6 +93,13 @@ def test_scores_know_their_items_as_long_as_their_shape_stays():
     assert scores.shape == (4,) and scores.had.indices.tolist() == [1]
     assert (2 * scores + 1).item_ids is IDS and (scores + 0).had is rows
     assert scores[1:].item_ids is None and scores.reshape(2, 2).had is None
+    # The same shape in another order: the ids would be those of other items.
+    for moved in (scores[::-1], scores[[3, 0, 1, 2]], np.sort(scores), scores.copy()[::-1]):
+        assert moved.shape == (4,) and moved.item_ids is None and moved.had is None
+    assert np.add.reduce(scores) == 6.0 and scores.sum() == 6.0
+    scores += 1
+    assert scores.tolist() == [1.0, 2.0, 3.0, 4.0] and scores.item_ids is IDS
+    scores -= 1
     assert float(scores[3]) == 3.0 and np.argmax(scores) == 3
     both = ItemScores.of(np.zeros((1, 4)), rows, IDS, several=True)
     assert both.shape == (1, 4)

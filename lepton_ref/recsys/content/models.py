@@ -114,9 +114,12 @@ class ContentBased(Baseline):
         self.weights = x @ self.map @ x.T
         self.has = train.matrix()
         self.has.data = np.ones_like(self.has.data)
+        self.popularity = np.bincount(train.items, minlength=train.n_items).astype(np.float64)
 
     def _scores(self, users: np.ndarray) -> np.ndarray:
-        return np.asarray(self.has[users] @ self.weights)
+        out = np.asarray(self.has[users] @ self.weights)
+        out[np.diff(self.has.indptr)[users] == 0] = self.popularity  # nothing is known of them
+        return out
 
     def profile(self, user: int) -> np.ndarray:
         """p_u, what a user looks for: float64 (D,), an entry for each feature."""

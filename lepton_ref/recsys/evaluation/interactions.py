@@ -102,7 +102,7 @@ class Ratings:
             if not np.issubdtype(t.dtype, np.number) or not np.isfinite(t).all():
                 raise ArgumentError(where, "times", f"dtype {t.dtype} or NaN", "whole seconds")
             t = t.astype(np.int64)
-        checked = _scale(where, scale)
+        checked = checked_scale(where, scale)
         if checked is not None and n and not ((v >= checked[0]) & (v <= checked[1])).all():
             row = int(np.argmax((v < checked[0]) | (v > checked[1])))
             got = f"{v[row]:g} in row {row}"
@@ -235,7 +235,14 @@ def _floats(where: str, values: Any) -> np.ndarray:
     return v
 
 
-def _scale(where: str, scale: Any) -> tuple[float, float] | None:
+def checked_scale(where: str, scale: Any) -> tuple[float, float] | None:
+    """Lowest and highest rating as floats, or None.
+
+    Raises
+    ------
+    ArgumentError
+        For anything but None or two numbers, the lower first.
+    """
     if scale is None:
         return None
     try:

@@ -170,7 +170,7 @@ class ImplicitALS(FactorModel):
         self.solver, self.cg_steps, self.dtype, self.seed = solver, cg_steps, dtype, seed
 
     def fit(self, train: Ratings, history: bool = False) -> ImplicitALS:
-        """Learn from interactions; their values are how much was done, and may not be negative.
+        """Learn from interactions; their values are how much was done, and must be above 0.
 
         Parameters
         ----------
@@ -247,4 +247,7 @@ class ImplicitALS(FactorModel):
     def _scores(self, u: np.ndarray) -> np.ndarray:
         out = super()._scores(u)
         out[np.diff(self.seen.indptr)[u] == 0] = self.popularity  # nothing is known of them
+        cold = self.popularity == 0
+        if cold.any():  # their vector is zero, and so their score: above what is disliked
+            out[:, cold] = out[:, ~cold].min(axis=1, keepdims=True) - 1e-6
         return out

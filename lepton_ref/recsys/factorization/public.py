@@ -11,6 +11,7 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register, save
 from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.factorization.als import Entries
 from lepton_ref.recsys.factorization.alternating import ExplicitALS, fold_in
 from lepton_ref.recsys.factorization.base import count, number, seeded
@@ -73,7 +74,7 @@ class MatrixFactorization:
         self.factors, self.iterations, self.reg, self.seed = factors, iterations, reg, seed
         self.min_support = min_support
         self.item_ids = np.array([] if item_ids is None else item_ids)
-        self.scale = None if scale is None else (float(scale[0]), float(scale[1]))
+        self.scale = checked_scale(WHERE, scale)
         self.item_factors = np.zeros((len(self.item_ids), factors), np.float32)
         self.item_bias = np.zeros(len(self.item_ids), np.float32)
         self.mean = 0.0

@@ -18,14 +18,14 @@ from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
 from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
 from lepton_ref.recsys.neighbours.ratings import in_blocks
 from lepton_ref.recsys.neighbours.similarity import nearest
+from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-    from lepton_ref.recsys.system.behaviour import ItemScores
 
 WEIGHTS = ("ratings", "seen", "opinions")
 
@@ -95,9 +95,8 @@ class CollaborativeFiltering:
         one_of(where, "weigh", weigh, WEIGHTS)
         self.top, self.shrinkage, self.weigh, self.seed = top, float(shrinkage), weigh, seed
         self.min_support, self.item_ids = min_support, np.asarray(item_ids)
-        if scale is not None and not (len(scale) == 2 and scale[0] < scale[1]):
-            raise ArgumentError(where, "scale", f"the value {scale!r}", "(low, high), low < high")
-        self.scale = None if scale is None else (float(scale[0]), float(scale[1]))
+        whole(where, "seed", seed, 0)
+        self.scale = checked_scale(where, scale)
         n = len(self.item_ids)
         self.neighbours = np.full((n, top), -1, np.int32)
         self.similarities = np.zeros((n, top), np.float32)
@@ -115,6 +114,8 @@ class CollaborativeFiltering:
             When there are no ratings, or negative ones (a similarity of lengths needs none).
         """
         where = "CollaborativeFiltering.fit"
+        if not isinstance(train, Ratings):
+            raise ArgumentError(where, "train", f"type {type(train).__name__}", "Ratings")
         if not len(train):
             raise ArgumentError(where, "train", "no ratings", "at least one")
         if train.values.min() < 0:
@@ -190,7 +191,7 @@ class CollaborativeFiltering:
     def because(self, user_behavior: Any, item_id: Any, k: int = 5) -> list[tuple[Any, float]]:
         """The items of a person that speak most for an item: (id, share of the interest).
 
-        All shares together are the interest that :meth:`predict` gives (eq. neighbours-because).
+        All shares together are the interest that :meth:`predict` gives (eq. neighbours-interest).
 
         Parameters
         ----------
@@ -270,13 +271,9 @@ class CollaborativeFiltering:
         return csr_matrix((values, self.neighbours[there], ends), shape=(n, n))
 
     def _answer(self, values: np.ndarray, rows: csr_matrix, user_behavior: Any) -> ItemScores:
-        from lepton_ref.recsys.system.behaviour import ItemScores, of_several
-
         return ItemScores.of(values, rows, self.item_ids, of_several(user_behavior))
 
     def _read(self, method: str, user_behavior: Any) -> csr_matrix:
-        from lepton_ref.recsys.system.behaviour import read_behaviour  # which may import this page
-
         where = f"CollaborativeFiltering.{method}"
         if not len(self.item_ids):
             got, expected = "no items yet", "fit(train) or load_model(name) before"

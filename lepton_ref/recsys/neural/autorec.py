@@ -47,10 +47,10 @@ class Autoencoder(Layer):
 
 
 def masked_loss(network: Autoencoder, params: dict[str, Any], x: Any, mask: Any, reg: float) -> Any:
-    """Mean over rows of Σ over *known* entries of (x − h(x))², and λ/2 times the squared weights.
+    """Mean over N rows of Σ over *known* entries of (x − h(x))², and λ/(2N) Σ of squared weights.
 
     An unknown entry is 0 on the way in and has no part in the loss, so no gradient starts from it
-    (eq. neural-autorec-gradient).
+    (eqs. neural-autorec, neural-autorec-gradient).
     """
     E = network.E
     error = (network.apply(params, x) - x) * mask
@@ -60,7 +60,7 @@ def masked_loss(network: Autoencoder, params: dict[str, Any], x: Any, mask: Any,
 
 
 class AutoRec(Ranker):
-    """I-AutoRec: each item's ratings, as deviations from the item's mean, through a narrow layer.
+    """I-AutoRec: each item's ratings, less the mean and the biases, through a narrow layer.
 
     Parameters
     ----------

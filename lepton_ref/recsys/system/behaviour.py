@@ -65,8 +65,8 @@ def read_behaviour(
         rows = [_of_mapping(where, part, item_ids, scale) for part in user_behavior]
     else:
         rows = _of_sequence(where, user_behavior, item_ids, scale)
-    values = np.concatenate([row[1] for row in rows])
-    columns = np.concatenate([row[0] for row in rows])
+    values = np.concatenate([np.zeros(0), *(row[1] for row in rows)])
+    columns = np.concatenate([np.zeros(0, np.int64), *(row[0] for row in rows)])
     starts = np.concatenate([[0], np.cumsum([len(row[0]) for row in rows])])
     out = csr_matrix((values, columns, starts), shape=(len(rows), n))
     out.sort_indices()
@@ -88,7 +88,8 @@ class ItemScores(np.ndarray):
     """An array of scores that knows which items it speaks of, and which the person had already.
 
     It is an ordinary float64 array (n_items,), or (U, n_items) for several people, in every other
-    respect. What arithmetic makes of it keeps the two attributes while its shape stays.
+    respect. Arithmetic keeps the two attributes while the shape stays; what moves entries (an
+    index, a sort, a reshape) loses them.
 
     Attributes
     ----------
@@ -111,9 +112,23 @@ class ItemScores(np.ndarray):
         return out
 
     def __array_finalize__(self, other: Any) -> None:
-        same = other is not None and getattr(other, "shape", None) == self.shape
-        self.item_ids = getattr(other, "item_ids", None) if same else None
-        self.had = getattr(other, "had", None) if same else None
+        self.item_ids, self.had = None, None
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
+    ) -> Any:
+        def plain(x: Any) -> Any:
+            return x.view(np.ndarray) if isinstance(x, ItemScores) else x
+
+        if out is not None:
+            options["out"] = tuple(plain(x) for x in out)
+        found = getattr(ufunc, method)(*map(plain, inputs), **options)
+        for given in inputs if method == "__call__" and isinstance(found, np.ndarray) else ():
+            if isinstance(given, ItemScores) and given.shape == found.shape:
+                found = found.view(ItemScores)
+                found.item_ids, found.had = given.item_ids, given.had
+                break
+        return found
 
 
 Row = tuple[np.ndarray, np.ndarray]  # columns int64, ratings float64

@@ -79,12 +79,16 @@ class FakeRay(types.ModuleType):
         self.down = False
         self.broken: Exception | None = None
         self.refuses: Exception | None = None
+        self.too_busy = 0  # so many times
         self._tasks = 0
 
     def register_pickle_by_value(self, module: Any) -> None: ...
 
     def init(self, **given: Any) -> None:
         self.given = given
+        if self.too_busy:
+            self.too_busy -= 1
+            raise ConnectionAbortedError("RuntimeError: Starting Ray client server failed. See")
         if self.refuses:
             raise self.refuses
 
@@ -266,4 +270,23 @@ def test_a_connection_that_fails_says_why(fake, monkeypatch, tmp_path):
     fake.refuses = ConnectionError("nobody there")
     connection, thread = serve_main(fake, monkeypatch, tmp_path)
     assert hear(connection, "failed") == ("ConnectionError", "nobody there")
+    thread.join(10)
+
+
+def test_a_head_that_was_too_busy_is_asked_once_more(fake, monkeypatch, tmp_path):
+    fake.too_busy = 1
+    connection, _ = serve_main(fake, monkeypatch, tmp_path)
+    assert hear(connection, "ready") == (3,)
+    connection.send(("close", 1.0))
+    hear(connection, "closed")
+
+
+def test_and_not_for_ever(fake, monkeypatch, tmp_path):
+    fake.too_busy = 2
+    connection, thread = serve_main(fake, monkeypatch, tmp_path)
+    assert hear(connection, "failed")[0] == "ConnectionAbortedError"
+    thread.join(10)
+    fake.refuses = ConnectionAbortedError("another reason")
+    connection, thread = serve_main(fake, monkeypatch, tmp_path)
+    assert hear(connection, "failed") == ("ConnectionAbortedError", "another reason")
     thread.join(10)

@@ -50,8 +50,8 @@ QUEUED = 64
 MOST = 4000
 #: Seconds in which an address must answer, the loading of Ray aside.
 ANSWER = 14.0
-#: Seconds in which a cluster of our own must be up.
-START = 60.0
+#: Seconds in which a cluster of our own must be up, or a head has a server for a client.
+START = 75.0
 
 _SLOW = "timed out during startup"
 _DRIVER = "lepton_ref.cloud.sweeps.worker:attempt"

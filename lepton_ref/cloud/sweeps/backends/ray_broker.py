@@ -213,6 +213,19 @@ class Broker:
             return self._changed.wait_for(lambda: not self._refs, timeout=seconds)
 
 
+def connect(ray: Any, init: dict[str, Any]) -> None:
+    """Initialise Ray; twice where the head was too busy the first time.
+
+    For a client from outside the head starts a server, and gives up on it after 30 s.
+    """
+    try:
+        ray.init(**init)
+    except ConnectionAbortedError as error:
+        if "Starting Ray client server failed" not in str(error):
+            raise
+        ray.init(**init)
+
+
 def main() -> None:
     """Connect to the driver over the descriptor in the first argument, then to Ray; serve."""
     connection = Connection(int(sys.argv[1]))
@@ -224,7 +237,7 @@ def main() -> None:
         import ray
 
         connection.send(("imported",))
-        ray.init(**settings["init"])
+        connect(ray, settings["init"])
         broker = Broker(ray, connection, settings)
         slots = room(ray.nodes(), settings["needs"])
     except BaseException as error:
