@@ -157,11 +157,10 @@ def test_lists_hold_what_is_new(name):
 
 
 def test_blocks_change_nothing(monkeypatch):
-    from lepton_ref.recsys.evaluation import baselines
 
     model = Random(seed=3).fit(ratings())
     whole = model.recommend(k=4)
-    monkeypatch.setattr(baselines, "BLOCK", 27)
+    monkeypatch.setattr("lepton_ref.recsys.evaluation.selection.BLOCK", 27)
     np.testing.assert_array_equal(model.recommend(k=4), whole)
 
 

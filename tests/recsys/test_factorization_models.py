@@ -83,7 +83,7 @@ def test_lists(table, make):
 def test_blocks_change_nothing(table, make, monkeypatch):
     model = make().fit(table)
     whole = model.recommend(k=3)
-    monkeypatch.setattr("lepton_ref.recsys.factorization.base.BLOCK", 25)
+    monkeypatch.setattr("lepton_ref.recsys.evaluation.selection.BLOCK", 25)
     np.testing.assert_array_equal(model.recommend(k=3), whole)
 
 

@@ -21,7 +21,6 @@ from lepton_ref.recsys.ranking import (
     EASE,
     WARP,
     Ranker,
-    base,
     bpr_loss,
     bpr_pass,
     ease_weights,
@@ -316,7 +315,7 @@ def test_shapes_seen_items_and_blocks(model, rng, monkeypatch):
     np.testing.assert_array_equal(
         fitted.recommend(k=12, exclude_seen=False)[:, 0], scores.argmax(1)
     )
-    monkeypatch.setattr(base, "BLOCK", 50)
+    monkeypatch.setattr("lepton_ref.recsys.evaluation.selection.BLOCK", 50)
     np.testing.assert_array_equal(fitted.recommend(k=4), best)
     assert fitted.recommend([], k=3).shape == (0, 3)
 

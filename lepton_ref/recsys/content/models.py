@@ -14,7 +14,8 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.content.profiles import ItemProfiles
-from lepton_ref.recsys.evaluation.baselines import Baseline, RatingBaseline, codes
+from lepton_ref.recsys.evaluation.arguments import codes
+from lepton_ref.recsys.evaluation.baselines import Baseline, RatingBaseline
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
 PAIRS = 4096  # rows of tastes spread out at a time

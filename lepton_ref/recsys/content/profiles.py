@@ -159,7 +159,7 @@ class ItemProfiles:
         """The k items most like this one, itself left out: int64 (k,), −1 where fewer are."""
         from scipy.sparse import csr_matrix
 
-        from lepton_ref.recsys.evaluation.baselines import codes
+        from lepton_ref.recsys.evaluation.arguments import codes
         from lepton_ref.recsys.evaluation.selection import top_k
 
         codes("ItemProfiles.similar", "item", [item], self.n_items)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.interactions import Ratings
-from lepton_ref.recsys.evaluation.selection import top_k
-
-BLOCK = 1 << 22  # scores held at a time, 32 MB
+from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
 
 class Baseline:
@@ -71,13 +70,7 @@ class Baseline:
             Leave out what the user has in the training set.
         """
         whose = self._users("recommend", users)
-        size = max(1, BLOCK // max(self.seen.shape[1], 1))
-        parts = [whose[at : at + size] for at in range(0, len(whose), size)]
-        found = [
-            top_k(self._scores(part), k, self.seen[part] if exclude_seen else None)
-            for part in parts
-        ]
-        return np.concatenate(found) if found else np.zeros((0, k), np.int64)
+        return best_in_blocks(self._scores, whose, k, self.seen, exclude_seen)
 
     def _learn(self, train: Ratings) -> None:
         raise NotImplementedError
@@ -268,23 +261,3 @@ def _not_negative(where: str, argument: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
         raise ArgumentError(where, argument, f"the value {value!r}", "a finite number from 0")
     return float(value)
-
-
-def codes(where: str, argument: str, numbers: Any, n: int) -> np.ndarray:
-    """Numbers of users or items, checked: int64 (n,).
-
-    Raises
-    ------
-    ArgumentError
-        When they are no row of whole numbers from 0 to ``n`` − 1.
-    """
-    c = np.asarray(numbers)
-    if c.ndim == 1 and c.size == 0:
-        return np.zeros(0, np.int64)
-    if c.ndim != 1 or c.dtype.kind not in "iu":
-        got = f"shape {c.shape} and dtype {c.dtype}"
-        raise ArgumentError(where, argument, got, "a row of whole numbers")
-    if not 0 <= c.min() <= c.max() < n:
-        got = f"numbers from {c.min()} to {c.max()}"
-        raise ArgumentError(where, argument, got, f"numbers from 0 to {n - 1}")
-    return c.astype(np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation.intervals import Interval, bootstrap_interval
+from lepton_ref.recsys.evaluation.arguments import whole
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
 METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
@@ -98,8 +99,7 @@ def ranking_report(
         are fewer than k; rows that are not the users'; no user with an item in the test set.
     """
     where = "ranking_report"
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ArgumentError(where, "k", f"the value {k!r}", "a whole number from 1")
+    whole(where, k=k)
     r, whose = _recommended(where, recommended, test, int(k), users)
     relevant = test.matrix()[whose]  # (U, I)
     count = np.diff(relevant.indptr)  # (U,)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.evaluation.arguments import whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+BLOCK = 1 << 22  # scores held at a time, 32 MB
 FEW = 128  # up to here a sorted list of k is kept; beyond, sorting all costs less
 
 
@@ -79,8 +82,7 @@ def top_k(scores: Any, k: int, exclude: csr_matrix | None = None) -> np.ndarray:
     if s.ndim != 2 or s.dtype not in (np.float32, np.float64):
         got = f"shape {s.shape} and dtype {s.dtype}"
         raise ArgumentError(where, "scores", got, "(U, I), float32 or float64")
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ArgumentError(where, "k", f"the value {k!r}", "a whole number from 1")
+    whole(where, k=k)
     indptr, indices = _left_out(where, exclude, s.shape)
     out = np.full((len(s), k), -1, np.int64)
     if k > FEW:
@@ -89,6 +91,45 @@ def top_k(scores: Any, k: int, exclude: csr_matrix | None = None) -> np.ndarray:
     if wrong >= 0:
         _refuse(where, s, int(wrong))
     return out
+
+
+def best_in_blocks(
+    scores: Callable[[np.ndarray], np.ndarray],
+    users: np.ndarray,
+    k: int,
+    seen: csr_matrix,
+    exclude_seen: bool,
+) -> np.ndarray:
+    """:func:`top_k` for many users: scored in blocks, so that memory is that of one.
+
+    Parameters
+    ----------
+    scores : callable
+        Takes user numbers int64 (n,), gives float (n, n_items).
+    users : np.ndarray
+        int64 (U,).
+    k : int
+    seen : csr_matrix
+        (n_users, n_items); left out of a user's list when ``exclude_seen``.
+    exclude_seen : bool
+
+    Returns
+    -------
+    np.ndarray
+        int64 (U, k).
+
+    Raises
+    ------
+    ArgumentError
+        For a ``k`` below 1.
+    """
+    whole("recommend", k=k)
+    step = max(1, BLOCK // max(seen.shape[1], 1))
+    found = [np.zeros((0, int(k)), np.int64)]
+    for start in range(0, len(users), step):
+        some = users[start : start + step]
+        found.append(top_k(scores(some), k, seen[some] if exclude_seen else None))
+    return np.concatenate(found)
 
 
 def _by_sorting(

@@ -8,13 +8,14 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
 from lepton_ref.recsys.factorization.als import (
     Entries,
     implicit_loss,
     implicit_step,
     ridge_step,
 )
-from lepton_ref.recsys.factorization.base import FactorModel, codes, count, flag, number, seeded
+from lepton_ref.recsys.factorization.base import FactorModel, flag, seeded
 
 SOLVERS = ("exact", "cg")
 DTYPES = ("float32", "float64")
@@ -51,8 +52,8 @@ class ExplicitALS(FactorModel):
         self, factors: int = 50, iterations: int = 15, reg: float = 0.12, weighted: bool = True,
         init_std: float = 0.1, seed: int = 0,
     ) -> None:  # fmt: skip
-        count("ExplicitALS", factors=factors, iterations=iterations)
-        number("ExplicitALS", 0, open_end=True, reg=reg, init_std=init_std)
+        whole("ExplicitALS", factors=factors, iterations=iterations)
+        number("ExplicitALS", 0.0, reg=reg, init_std=init_std)
         seeded("ExplicitALS", seed)
         flag("ExplicitALS", weighted=weighted)
         self.factors, self.iterations, self.reg = factors, iterations, reg
@@ -159,8 +160,8 @@ class ImplicitALS(FactorModel):
         solver: str = "exact", cg_steps: int = 3, dtype: str = "float64", seed: int = 0,
     ) -> None:  # fmt: skip
         where = "ImplicitALS"
-        count(where, factors=factors, iterations=iterations, cg_steps=cg_steps)
-        number(where, 0, open_end=True, reg=reg, alpha=alpha)
+        whole(where, factors=factors, iterations=iterations, cg_steps=cg_steps)
+        number(where, 0.0, reg=reg, alpha=alpha)
         seeded(where, seed)
         for name, value, known in (("solver", solver, SOLVERS), ("dtype", dtype, DTYPES)):
             if value not in known:

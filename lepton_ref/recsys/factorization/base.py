@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import Ratings, top_k
+from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import codes, whole
+from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-BLOCK = 1 << 22  # scores that are held at once
 
 
 class FactorModel:
@@ -125,42 +124,7 @@ class FactorModel:
         self._require_fit(where)
         n = len(self.user_factors)
         u = np.arange(n) if users is None else codes(where, "users", users, n)
-        count("recommend", k=k)
-        out = np.empty((len(u), k), np.int64)
-        step = max(1, BLOCK // max(1, len(self.item_factors)))
-        for start in range(0, len(u), step):
-            part = u[start : start + step]
-            exclude = self.seen[part] if exclude_seen else None
-            out[start : start + step] = top_k(self._scores(part), k, exclude)
-        return out
-
-
-def codes(where: str, argument: str, values: Any, n: int) -> np.ndarray:
-    """Numbers of users or items, int64 (m,).
-
-    Raises
-    ------
-    ArgumentError
-        Not whole numbers from 0 to n − 1 in one row.
-    """
-    given = np.asarray(values)
-    if given.ndim == 1 and given.size == 0:
-        return given.astype(np.int64)
-    if given.ndim != 1 or given.dtype.kind not in "iu":
-        got = f"an array of dtype {given.dtype} and shape {given.shape}"
-        raise ArgumentError(where, argument, got, "one row of whole numbers")
-    if given.min() < 0 or given.max() >= n:
-        bad = given[(given < 0) | (given >= n)][0]
-        raise ArgumentError(where, argument, f"the number {bad}", f"numbers from 0 to {n - 1}")
-    return given.astype(np.int64)
-
-
-def count(where: str, **values: Any) -> None:
-    """Refuse what is not a whole number of at least 1."""
-    for name, value in values.items():
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise ArgumentError(where, name, f"the value {value!r}", "a whole number from 1")
+        return best_in_blocks(self._scores, u, k, self.seen, exclude_seen)
 
 
 def flag(where: str, **values: Any) -> None:
@@ -172,16 +136,5 @@ def flag(where: str, **values: Any) -> None:
 
 def seeded(where: str, seed: Any) -> np.random.Generator:
     """The generator of a seed; refuses what is not a whole number from 0."""
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if not whole or seed < 0:
-        raise ArgumentError(where, "seed", f"the value {seed!r}", "a whole number from 0")
+    whole(where, 0, seed=seed)
     return np.random.default_rng(seed)
-
-
-def number(where: str, low: float, open_end: bool = False, **values: Any) -> None:
-    """Refuse what is not a finite number of at least ``low`` (above it, when ``open_end``)."""
-    for name, value in values.items():
-        real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not real or not math.isfinite(value) or value < low or (open_end and value == low):
-            expected = f"a number {'above' if open_end else 'from'} {low:g}"
-            raise ArgumentError(where, name, f"the value {value!r}", expected)

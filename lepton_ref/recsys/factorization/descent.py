@@ -8,7 +8,8 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.factorization.base import FactorModel, codes, count, flag, number, seeded
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.factorization.base import FactorModel, flag, seeded
 from lepton_ref.recsys.factorization.sgd import biased_epoch, svdpp_epoch
 
 DAY = 86_400  # seconds
@@ -22,9 +23,9 @@ class _Descent(FactorModel):
         init_std: float, seed: int,
     ) -> None:  # fmt: skip
         where = type(self).__name__
-        count(where, factors=factors, epochs=epochs)
-        number(where, 0, open_end=True, lr=lr, decay=decay)
-        number(where, 0, reg=reg, reg_bias=reg_bias, init_std=init_std)
+        whole(where, factors=factors, epochs=epochs)
+        number(where, 0.0, lr=lr, decay=decay)
+        number(where, reg=reg, reg_bias=reg_bias, init_std=init_std)
         seeded(where, seed)
         self.factors, self.epochs, self.lr, self.decay = factors, epochs, lr, decay
         self.reg, self.reg_bias, self.init_std, self.seed = reg, reg_bias, init_std, seed
@@ -128,7 +129,7 @@ class SVDPlusPlus(_Descent):
         init_std: float = 0.05, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(factors, epochs, lr, decay, reg, reg_bias, init_std, seed)
-        number("SVDPlusPlus", 0, reg_day=reg_day)
+        number("SVDPlusPlus", reg_day=reg_day)
         flag("SVDPlusPlus", days=days)
         self.days, self.reg_day = days, reg_day
         self.known_days = np.zeros(0, np.int64)

@@ -11,10 +11,11 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register, save
 from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.factorization.als import Entries
 from lepton_ref.recsys.factorization.alternating import ExplicitALS, fold_in
-from lepton_ref.recsys.factorization.base import count, number, seeded
+from lepton_ref.recsys.factorization.base import seeded
 from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
 
 WHERE = "MatrixFactorization"
@@ -68,8 +69,8 @@ class MatrixFactorization:
         item_ids: Sequence[Any] | np.ndarray | None = None,
         scale: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
-        count(WHERE, factors=factors, iterations=iterations, min_support=min_support)
-        number(WHERE, 0, open_end=True, reg=reg)
+        whole(WHERE, factors=factors, iterations=iterations, min_support=min_support)
+        number(WHERE, 0.0, reg=reg)
         seeded(WHERE, seed)
         self.factors, self.iterations, self.reg, self.seed = factors, iterations, reg, seed
         self.min_support = min_support

@@ -17,9 +17,8 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
-from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.evaluation.arguments import codes, number, one_of, whole
 from lepton_ref.recsys.evaluation.interactions import checked_scale
-from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
 from lepton_ref.recsys.neighbours.ratings import in_blocks
 from lepton_ref.recsys.neighbours.similarity import nearest
 from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
@@ -89,13 +88,13 @@ class CollaborativeFiltering:
         seed: int = 0,
     ) -> None:
         where = "CollaborativeFiltering"
-        whole(where, "top", top)
-        whole(where, "min_support", min_support)
-        number(where, "shrinkage", shrinkage, 0.0)
+        whole(where, top=top)
+        whole(where, min_support=min_support)
+        number(where, shrinkage=shrinkage)
         one_of(where, "weigh", weigh, WEIGHTS)
         self.top, self.shrinkage, self.weigh, self.seed = top, float(shrinkage), weigh, seed
         self.min_support, self.item_ids = min_support, np.asarray(item_ids)
-        whole(where, "seed", seed, 0)
+        whole(where, 0, seed=seed)
         self.scale = checked_scale(where, scale)
         n = len(self.item_ids)
         self.neighbours = np.full((n, top), -1, np.int32)
@@ -173,7 +172,7 @@ class CollaborativeFiltering:
         m_i + b + Σ_j s_ij (r_j − m_j − b) / (δ + Σ_j s_ij), with the items' means m and the
         person's own bias b, both damped (eq. neighbours-prediction).
         """
-        number("CollaborativeFiltering.predict_ratings", "damping", damping, 0.0)
+        number("CollaborativeFiltering.predict_ratings", damping=damping)
         rows = self._read("predict_ratings", user_behavior)
         who = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         left = rows.copy()
@@ -207,7 +206,7 @@ class CollaborativeFiltering:
             Several people, or an item that the model does not know.
         """
         where = "CollaborativeFiltering.because"
-        whole(where, "k", k)
+        whole(where, k=k)
         row = self._read("because", user_behavior)
         if row.shape[0] != 1:
             raise ArgumentError(where, "user_behavior", f"{row.shape[0]} people", "one")

@@ -14,16 +14,15 @@ import numpy as np
 
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import BiasBaseline, Ratings, top_k
-from lepton_ref.recsys.evaluation.baselines import codes
-from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
+from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
+from lepton_ref.recsys.evaluation.arguments import codes, number, one_of, whole
+from lepton_ref.recsys.evaluation.selection import best_in_blocks
 from lepton_ref.recsys.neighbours.similarity import centred, nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SIMILARITIES = ("cosine", "adjusted_cosine", "pearson", "msd", "pearson_baseline")
-BLOCK = 1 << 20  # pairs that are scored at once
 
 
 @compiled
@@ -146,12 +145,12 @@ class NearestNeighbours:
         where = "NearestNeighbours"
         one_of(where, "of", of, ("items", "users"))
         one_of(where, "similarity", similarity, SIMILARITIES)
-        whole(where, "k", k)
-        whole(where, "min_support", min_support)
+        whole(where, k=k)
+        whole(where, min_support=min_support)
         if kept is not None:
-            whole(where, "kept", kept)
+            whole(where, kept=kept)
         for name, value in (("shrinkage", shrinkage), ("damping", damping)):
-            number(where, name, value, 0.0)
+            number(where, **{name: value})
         self.of, self.similarity, self.k, self.kept = of, similarity, k, kept
         self.shrinkage, self.damping, self.min_support = shrinkage, damping, min_support
         self.baseline = BiasBaseline(reg_users, reg_items, epochs, clip=False)
@@ -284,15 +283,7 @@ def in_blocks(
     k: int,
     exclude_seen: bool,
 ) -> np.ndarray:
-    """Top-k of blocks of users, so that no more than ``BLOCK`` scores are in memory."""
-    u = np.arange(train.n_users) if users is None else codes(
-        "recommend", "users", users, train.n_users
-    )  # fmt: skip
-    whole("recommend", "k", k)
-    seen = train.matrix() if exclude_seen else None
-    step = max(1, BLOCK // max(train.n_items, 1))
-    parts = [np.zeros((0, k), np.int64)]
-    for at in range(0, len(u), step):
-        some = u[at : at + step]
-        parts.append(top_k(scores(some), k, exclude=None if seen is None else seen[some]))
-    return np.concatenate(parts)
+    """The best items of some users of a training set, or of all."""
+    n = train.n_users
+    u = np.arange(n) if users is None else codes("recommend", "users", users, n)
+    return best_in_blocks(scores, u, k, train.matrix(), exclude_seen)

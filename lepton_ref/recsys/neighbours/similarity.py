@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.neighbours.arguments import number, one_of, whole
+from lepton_ref.recsys.evaluation.arguments import number, one_of, whole
 from lepton_ref.recsys.neighbours.loops import ROUNDING, nearest_rows, pair_sums
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def checked(
     """Refuse what :func:`similarity_blocks` and :func:`nearest` do not take."""
     one_of(where, "kind", kind, KINDS)
     one_of(where, "over", over, ("common", "all") if kind == "cosine" else ("common",))
-    number(where, "shrinkage", shrinkage, 0.0)
-    whole(where, "min_support", min_support)
-    whole(where, "memory", memory)
+    number(where, shrinkage=shrinkage)
+    whole(where, min_support=min_support)
+    whole(where, memory=memory)
 
 
 def common_sums(
@@ -241,7 +241,7 @@ def nearest(
 
     checked("nearest", kind, over, shrinkage, min_support, memory)
     if top is not None:
-        whole("nearest", "top", top)
+        whole("nearest", top=top)
     matrix = matrix.tocsr()
     n = matrix.shape[0]
     if not n:

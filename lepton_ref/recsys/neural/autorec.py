@@ -15,9 +15,9 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
 from lepton_ref.recsys.neural.training import minimise
-from lepton_ref.recsys.ranking.base import Ranker, number, whole
+from lepton_ref.recsys.ranking.base import Ranker
 
 
 class Autoencoder(Layer):

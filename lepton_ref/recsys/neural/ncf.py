@@ -15,8 +15,9 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.neural.training import binary_loss, labelled_pairs, minimise
-from lepton_ref.recsys.ranking.base import Ranker, number, whole
+from lepton_ref.recsys.ranking.base import Ranker
 
 PAIRS = 1 << 17  # pairs that the network scores at a time
 

@@ -17,8 +17,9 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.neural.training import minimise
-from lepton_ref.recsys.ranking.base import Ranker, number, whole
+from lepton_ref.recsys.ranking.base import Ranker
 
 NEVER = -1e9  # a logit that a softmax gives no weight
 

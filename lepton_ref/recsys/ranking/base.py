@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import Ratings, top_k
-from lepton_ref.recsys.evaluation.baselines import codes
+from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation.arguments import codes
+from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-BLOCK = 1 << 22  # scores held at a time by recommend(), 32 MB
 
 
 class Ranker:
@@ -97,16 +96,7 @@ class Ranker:
             As :meth:`scores`, or for a ``k`` below 1.
         """
         seen, whose = self._asked("recommend", users)
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            name = f"{type(self).__name__}.recommend"
-            raise ArgumentError(name, "k", f"the value {k!r}", "a whole number from 1")
-        out = np.empty((len(whose), int(k)), np.int64)
-        step = max(1, BLOCK // max(seen.shape[1], 1))
-        for start in range(0, len(whose), step):
-            rows = whose[start : start + step]
-            left_out = seen[rows] if exclude_seen else None
-            out[start : start + step] = top_k(self.scores(rows), int(k), left_out)
-        return out
+        return best_in_blocks(self.scores, whose, k, seen, exclude_seen)
 
     def _asked(self, method: str, users: Any) -> tuple[csr_matrix, np.ndarray]:
         where = f"{type(self).__name__}.{method}"
@@ -114,22 +104,3 @@ class Ranker:
             raise ArgumentError(where, "self", "no training set yet", "fit(train) first")
         n = self.seen.shape[0]
         return self.seen, np.arange(n) if users is None else codes(where, "users", users, n)
-
-
-def whole(where: str, least: int = 1, **values: Any) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
-    for argument, value in values.items():
-        number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not number or value < least:
-            expected = f"a whole number from {least}"
-            raise ArgumentError(where, argument, f"the value {value!r}", expected)
-
-
-def number(where: str, above: float | None = None, **values: Any) -> None:
-    """Refuse what is not a finite number of at least 0, or not above ``above``."""
-    for argument, value in values.items():
-        real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        fine = real and np.isfinite(value) and (value >= 0 if above is None else value > above)
-        if not fine:
-            expected = "a finite number >= 0" if above is None else f"a finite number > {above:g}"
-            raise ArgumentError(where, argument, f"the value {value!r}", expected)

@@ -9,8 +9,8 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.baselines import codes
-from lepton_ref.recsys.ranking.base import Ranker, number, whole
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.ranking.base import Ranker
 
 
 def ease_weights(gram: np.ndarray, reg: float) -> tuple[np.ndarray, np.ndarray]:
