@@ -279,7 +279,8 @@ class RecommenderTable(Table):
         run, scale = found
         body = [
             [row["what"], str(row["threads"]), row["peer"], f"{row['ours_ms']:.1f}",
-             f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}", f"≤ {row['bar']:g}"]
+             f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}",
+             f"≤ {row['bar']:g}" if row["bar"] else "–"]
             for row in run["rows"]
         ]  # fmt: skip
         last = {**scale["predicted"], "cg_s": scale["predicted"]["cg_s"]}
