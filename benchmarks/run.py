@@ -36,6 +36,8 @@ from benchmarks.rows import (
     all_rows,
 )
 
+#: Load above which nothing is measured.
+QUIET = 0.5
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 NEW, NEW_PACKAGES = "bench-numpy", ("numpy==2.4.6", "threadpoolctl==3.8.0")
@@ -182,6 +184,23 @@ def measure(
                 raise RuntimeError(f"{peer} failed while it was timed: {reply['reason']}")
             best[peer] = min(best.get(peer, float("inf")), reply["ms"])
     return best
+
+
+def refuse_when_busy(loaded: bool) -> float:
+    """Load of the machine (runnable processes, mean of a minute); ends the program above 0.5.
+
+    Raises
+    ------
+    SystemExit
+        On a busy machine, unless it is to be measured ``loaded``.
+    """
+    load = os.getloadavg()[0]
+    if load > QUIET and not loaded:
+        sys.exit(
+            f"the machine is busy (load {load:.2f}, over {QUIET}): wait until it is idle, or say "
+            "--loaded to measure it as it is"
+        )
+    return load
 
 
 def cpu_name() -> str:

@@ -20,14 +20,12 @@ from typing import Any
 
 import nbformat
 
-from benchmarks.run import cpu_name
+from benchmarks.run import cpu_name, refuse_when_busy
 from lepton_ref.cloud.sweeps.runs import Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "sweeps.json"
 RUNS, RESUMED = 64, 200
-#: Load of the machine (runnable processes, mean of a minute) above which nothing is measured.
-QUIET = 0.5
 #: What the book demands of itself.
 BARS = {"sequential": 8.0, "parallel": 4.0, "ray_overhead": 0.15, "resume": 2.0}
 PLAIN = """
@@ -141,12 +139,7 @@ def main() -> None:
     parser.add_argument("--loaded", action="store_true", help="measure on a busy machine too")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    load = os.getloadavg()[0]
-    if load > QUIET and not given.loaded:
-        sys.exit(
-            f"the machine is busy (load {load:.2f}, over {QUIET}): wait until it is idle, or say "
-            "--loaded to measure it as it is"
-        )
+    load = refuse_when_busy(given.loaded)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notebook = trivial(folder)

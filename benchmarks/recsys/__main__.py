@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,21 +16,17 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from benchmarks.recsys import bench_factorization, bench_neighbours
-from benchmarks.run import cpu_name
+from benchmarks.run import cpu_name, refuse_when_busy
 from lepton_ref.framework.parallel import threads
 
 RESULTS = Path(__file__).with_name("results.json")
-#: Load of the machine (runnable processes, mean of a minute) above which nothing is measured.
-QUIET = 0.5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recsys")
     parser.add_argument("--loaded", action="store_true", help="measure on a busy machine too")
     given = parser.parse_args()
-    load = os.getloadavg()[0]
-    if load > QUIET and not given.loaded:
-        sys.exit(f"the machine is busy (load {load:.2f}, over {QUIET}): wait, or say --loaded")
+    load = refuse_when_busy(given.loaded)
     rows = []
     for many in sorted({1, threads()}):
         with threadpool_limits(many):

@@ -283,11 +283,11 @@ class RecommenderTable(Table):
              f"≤ {row['bar']:g}" if row["bar"] else "–"]
             for row in run["rows"]
         ]  # fmt: skip
-        last = {**scale["predicted"], "cg_s": scale["predicted"]["cg_s"]}
+        forecast = (scale["predicted"], "predicted")
         sizes = [
             [f"{row['users']:,} × {row['items']:,}", f"{row['interactions']:,}",
              f"{row['exact_s']:.1f}", f"{row['cg_s']:.1f}", f"{row['peak_gib']:.1f}", how]
-            for row, how in [*((row, "measured") for row in scale["sizes"]), (last, "predicted")]
+            for row, how in [*((row, "measured") for row in scale["sizes"]), forecast]
         ]  # fmt: skip
         about, grown = run["environment"], scale["environment"]
         where = (

@@ -8,12 +8,12 @@ import pytest
 from lepton_ref import datasets
 from lepton_ref.datasets import ratings
 from lepton_ref.framework.errors import DataError
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 
 @pytest.fixture(scope="module")
 def data():
-    return movielens_or_skip()
+    return load_or_skip("movielens-100k")
 
 
 def test_movielens_counts_are_those_that_grouplens_prints(data):

@@ -8,6 +8,7 @@ import pytest
 from lepton_ref import datasets
 from lepton_ref.datasets import fetch, text_loaders
 from lepton_ref.framework.errors import DataError
+from tests.data import load_or_skip
 
 SHIPPED = [e for e in datasets.CATALOG.values() if e.shipped and e.name != "fashion-mnist"]
 
@@ -57,12 +58,7 @@ def test_sms_messages_swallowed_by_quotation_marks_are_found_again():
 
 @pytest.fixture(scope="module")
 def questions():
-    try:
-        return datasets.load("trec")
-    except DataError as error:
-        if "cannot be reached" in str(error):
-            pytest.skip("the package index cannot be reached")
-        raise
+    return load_or_skip("trec")
 
 
 def test_trec_has_six_kinds_and_fifty_finer_ones(questions):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -45,4 +46,8 @@ def test_without_numba_the_written_loop_runs(rng, monkeypatch):
 def test_it_keeps_name_and_docstring_and_loads_numba_only_when_called():
     assert recurrence.__name__ == "recurrence" and "each step" in recurrence.__doc__
     assert compiled(recurrence.python)._fast is None
-    assert importlib.util.find_spec("lepton_ref.framework.compiled") is not None
+    code = (
+        "import sys; from lepton_ref.framework.compiled import compiled; compiled(abs); "
+        "import lepton_ref.recsys.factorization; sys.exit('numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -30,7 +30,7 @@ from lepton_ref.recsys.evaluation import (
     stratified_split,
     top_k,
 )
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 U, I = 9, 14  # noqa: E741 (the page's names)
 
@@ -104,7 +104,7 @@ def test_similar_items():
 
 
 def test_profiles_of_films():
-    data = movielens_or_skip()
+    data = load_or_skip("movielens-100k")
     profiles = movie_profiles(data)
     assert profiles.n_items == 1682 and movie_profiles().features == profiles.features
     found = {name.partition(":")[0] for name in profiles.features}
@@ -332,7 +332,7 @@ def test_units_do_not_matter(prove):
         (lambda p, r: ContentRatings(p, reg_prior=float("inf")), "`reg_prior` has the value inf"),
         (lambda p, r: ContentBased(p).fit(Ratings.of([1], [1])), "1 items; expected 14"),
         (lambda p, r: ContentRatings(p).fit(Ratings.of([1], [1])), "1 items; expected 14"),
-        (lambda p, r: ContentBased(p).recommend(), "learnt nothing yet"),
+        (lambda p, r: ContentBased(p).recommend(), "no training set yet"),
         (lambda p, r: ContentBased(p).fit(r).because(9, 0), "`users` has numbers from 9 to 9"),
         (lambda p, r: ContentBased(p).fit(r).because(0, 14), "`item` has numbers from 14 to 14"),
         (lambda p, r: ContentRatings(p).fit(r).because(0, -1), "`item` has numbers from -1"),
@@ -357,7 +357,7 @@ def test_refusals(call, match):
 
 def test_figures_on_movielens():
     """The regression is far ahead of the sum, and new films are not ranked by luck."""
-    data = movielens_or_skip()
+    data = load_or_skip("movielens-100k")
     whole, profiles = movielens(data), movie_profiles(data)
     train, test = stratified_split(whole)
     fitted, summed = (
@@ -377,7 +377,7 @@ def test_figures_on_movielens():
 
 def test_ratings_on_movielens():
     """One fold: content is worth 0.02 of RMSE."""
-    data = movielens_or_skip()
+    data = load_or_skip("movielens-100k")
     train, test = folds(movielens(data))[0]
     asked = test.users, test.items
     plain = rmse(BiasBaseline().fit(train).predict(*asked), test.values)

@@ -19,7 +19,7 @@ from lepton_ref.recsys.evaluation import (
     rmse,
     stratified_split,
 )
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 MODELS = {
     "random": Random,
@@ -107,7 +107,7 @@ def test_biases_are_surprises():
     """Surprise's BaselineOnly on the same fold, prediction by prediction."""
     import surprise
 
-    whole = movielens(movielens_or_skip())
+    whole = movielens(load_or_skip("movielens-100k"))
     train, test = folds(whole)[0]
     reader = surprise.Reader(rating_scale=(1, 5))
     rows = [(int(u), int(i), v, None) for u, i, v in zip(train.users, train.items, train.values)]
@@ -120,7 +120,7 @@ def test_biases_are_surprises():
 
 def test_movielens_five_folds():
     """0.9440 ± 0.006 is Surprise's over five folds; 0.0014 is the standard error of their mean."""
-    whole = movielens(movielens_or_skip())
+    whole = movielens(load_or_skip("movielens-100k"))
     found = []
     for train, test in folds(whole):
         found.append(rmse(BiasBaseline().fit(train).predict(test.users, test.items), test.values))
@@ -129,7 +129,7 @@ def test_movielens_five_folds():
 
 def test_popularity_beats_the_biased_mean_in_a_list():
     """And the other way round where ratings are predicted: the point of the page."""
-    train, test = stratified_split(movielens(movielens_or_skip()))
+    train, test = stratified_split(movielens(load_or_skip("movielens-100k")))
     popular = ranking_report(Popularity().fit(train).recommend(), test)
     biased = ranking_report(BiasBaseline().fit(train).recommend(), test)
     assert popular.ndcg > biased.ndcg + 0.05

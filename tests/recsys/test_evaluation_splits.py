@@ -17,7 +17,7 @@ from lepton_ref.recsys.evaluation import (
     temporal_split,
     time_leak,
 )
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 NAN = float("nan")
 
@@ -290,7 +290,7 @@ def test_time_leak_is_a_share_of_pairs(prove):
 
 
 def test_movielens_as_ratings():
-    whole = movielens(movielens_or_skip())
+    whole = movielens(load_or_skip("movielens-100k"))
     assert (len(whole), whole.n_users, whole.n_items, whole.scale) == (100_000, 943, 1682, (1, 5))
     train, test = stratified_split(whole)
     assert len(test) / len(whole) == pytest.approx(0.25, abs=0.001)

@@ -21,7 +21,7 @@ from lepton_ref.recsys.factorization import (
     MatrixFactorization,
     SVDPlusPlus,
 )
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 MODELS = [
     lambda: BiasedMF(factors=4, epochs=3, seed=1),
@@ -294,7 +294,7 @@ def test_growth_is_read_off_and_drawn_on():
 
 def test_movielens():
     """Small models on one fold: below the published figures of bigger ones."""
-    train, test = folds(movielens(movielens_or_skip()), 5, seed=0)[1]
+    train, test = folds(movielens(load_or_skip("movielens-100k")), 5, seed=0)[1]
     biased = BiasedMF(factors=20, epochs=20).fit(train)
     assert rmse(biased.predict(test.users, test.items), test.values) < 0.934
     plus = SVDPlusPlus(factors=20, epochs=20).fit(train)
@@ -303,7 +303,7 @@ def test_movielens():
 
 
 def test_movielens_ranking():
-    train, test = stratified_split(movielens(movielens_or_skip()), 0.25, seed=0)
+    train, test = stratified_split(movielens(load_or_skip("movielens-100k")), 0.25, seed=0)
     model = ImplicitALS(factors=32, iterations=8).fit(train)
     assert ranking_report(model.recommend(), test).ndcg > 0.43
 
@@ -324,7 +324,7 @@ def test_an_item_of_few_raters_has_no_vector():
 def test_the_shipped_model_keeps_films_of_few_raters_to_itself():
     model = MatrixFactorization.load_model("matrix_factorization_model")
     bare = ~model.item_factors.any(axis=1)
-    data = movielens_or_skip()
+    data = load_or_skip("movielens-100k")
     raters = np.bincount(data.items, minlength=1683)[1:]
     assert np.array_equal(bare, raters < 5)
 

@@ -20,7 +20,7 @@ from lepton_ref.recsys.neighbours import (
     nearest,
     similarities,
 )
-from tests.recsys.data import movielens_or_skip
+from tests.data import load_or_skip
 
 surprise = pytest.importorskip("surprise")
 
@@ -76,7 +76,7 @@ def test_signed_similarities_are_surprises():
     [({"of": "users", "similarity": "msd", "shrinkage": 0.0}, 0.931), ({"of": "items"}, 0.918)],
 )
 def test_five_folds(options, bar):
-    movielens_or_skip()
+    load_or_skip("movielens-100k")
     errors = []
     for train, test in folds(movielens(), 5, seed=0):
         model = NearestNeighbours(**options).fit(train)
@@ -86,7 +86,7 @@ def test_five_folds(options, bar):
 
 def test_real_ratings_are_predicted_as_surprise_does():
     """A corner of MovieLens; the benchmark compares a whole fold."""
-    movielens_or_skip()
+    load_or_skip("movielens-100k")
     train, test = (r.take((r.users < 250) & (r.items < 300)) for r in bench_neighbours.fold())
     data = bench_neighbours.surprise_data(train)
     wanted = bench_neighbours.surprise_predictions(data, test, "items", "pearson_baseline")
@@ -95,14 +95,14 @@ def test_real_ratings_are_predicted_as_surprise_does():
 
 
 def test_ranking_under_the_stratified_split():
-    movielens_or_skip()
+    load_or_skip("movielens-100k")
     train, test = stratified_split(movielens(), seed=0)
     model = CollaborativeFiltering().fit(train)
     assert ranking_report(model.recommend(), test, 10).ndcg >= 0.42
 
 
 def test_movielens_with_few_kept_is_nearly_as_good():
-    movielens_or_skip()
+    load_or_skip("movielens-100k")
     train, test = folds(movielens(), 5, seed=0)[0]
     better = {"damping": 0.2, "reg_users": 5.0, "reg_items": 3.0}
     every = NearestNeighbours(**better).fit(train)
@@ -114,7 +114,7 @@ def test_movielens_with_few_kept_is_nearly_as_good():
 
 def test_cosines_of_movielens_are_scikit_learns():
     pairwise = pytest.importorskip("sklearn.metrics.pairwise")
-    movielens_or_skip()
+    load_or_skip("movielens-100k")
     x = movielens().matrix().T.tocsr()
     wanted = pairwise.cosine_similarity(x)
     np.fill_diagonal(wanted, 0)

@@ -7,6 +7,7 @@ import pytest
 
 import lepton_ref
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.losses import binary_cross_entropy_with_logits
 from lepton_ref.framework.optimizers import SGD
 from lepton_ref.recsys.evaluation import (
     BiasBaseline,
@@ -26,7 +27,6 @@ from lepton_ref.recsys.neural import (
     Propagation,
     Tower,
     TwoTowers,
-    binary_loss,
     in_batch_softmax,
     labelled_pairs,
     masked_loss,
@@ -34,8 +34,8 @@ from lepton_ref.recsys.neural import (
     normalised,
     triples,
 )
+from tests.data import load_or_skip
 from tests.numeric import numerical_gradient, relative_error
-from tests.recsys.data import movielens_or_skip
 from tests.recsys.test_ranking import table
 
 SMALL = {
@@ -49,6 +49,10 @@ MODELS = list(SMALL)
 
 def quick(model, **options):
     return model(**{**SMALL[model], **options})
+
+
+def binary_loss(logits, labels, engine):
+    return binary_cross_entropy_with_logits(logits, labels, engine=engine)
 
 
 def sigmoid(z):
@@ -376,7 +380,7 @@ def test_autorec_predicts_ratings(rng):
 @pytest.mark.parametrize("model", MODELS)
 def test_learns_real_films(model):
     """A few epochs on MovieLens, numpy: far better than what is popular (0.243)."""
-    train, test = stratified_split(movielens(movielens_or_skip()), seed=0)
+    train, test = stratified_split(movielens(load_or_skip("movielens-100k")), seed=0)
     if model is AutoRec:
         fitted = AutoRec(epochs=12, hidden_size=40, engine="numpy").fit(train)
         base = BiasBaseline().fit(train)

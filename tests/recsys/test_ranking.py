@@ -29,8 +29,8 @@ from lepton_ref.recsys.ranking import (
     warp_pass,
     warp_weights,
 )  # fmt: skip
+from tests.data import load_or_skip
 from tests.numeric import numerical_gradient
-from tests.recsys.data import movielens_or_skip
 
 MODELS = [BPR, WARP, EASE]
 
@@ -366,14 +366,14 @@ def test_a_user_who_has_seen_everything(rng):
 @pytest.mark.parametrize("model", [EASE, WARP])
 def test_movielens_bars(model):
     """The bar of the chapter: nDCG@10 ≥ 0.45 under the stratified split; measured 0.47 to 0.48."""
-    train, test = stratified_split(movielens(movielens_or_skip()), seed=0)
+    train, test = stratified_split(movielens(load_or_skip("movielens-100k")), seed=0)
     found = ranking_report(model().fit(train).recommend(), test)
     assert found.ndcg >= 0.45 and found.skipped == 0
 
 
 def test_movielens_bar_of_bpr():
     """nDCG@10 ≥ 0.43; measured 0.466."""
-    train, test = stratified_split(movielens(movielens_or_skip()), seed=0)
+    train, test = stratified_split(movielens(load_or_skip("movielens-100k")), seed=0)
     model = BPR().fit(train)
     assert ranking_report(model.recommend(), test).ndcg >= 0.43
     losses = [loss for loss, _ in model.history]

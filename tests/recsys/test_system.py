@@ -12,15 +12,12 @@ from scipy.stats import zscore
 
 import lepton_ref
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import top_k
+from lepton_ref.recsys.evaluation import ItemScores, read_behaviour, standardised, top_k
 from lepton_ref.recsys.system import (
-    ItemScores,
     RecommenderSystem,
     best_weight,
     blended_error,
     merge_top_k,
-    read_behaviour,
-    standardised,
 )
 
 IDS = np.array([10, 20, 30, 40, 50])

@@ -51,7 +51,6 @@ def launch(
     built = _for_kubernetes(plan, source) if spec.backend == "kubernetes" else None
     if built is not None and not dry_run:
         return _on_kubernetes(built, console)
-    backend = None if built is not None else make_backend(plan)
     price = machine_rate(plan, prices)
     for warning in price.warnings if price else ():
         errors.print(f"[yellow]price:[/] {escape(warning)}", highlight=False, soft_wrap=True)
@@ -63,7 +62,7 @@ def launch(
     if dry_run:
         price_it(plan, store, price, console, seconds_per_run)
         return 0
-    assert backend is not None
+    backend = make_backend(plan)
     _check_secrets(plan)
     began = time.perf_counter()
     rate = price.cost_per_run_second if price else None
@@ -91,8 +90,6 @@ def make_backend(plan: Plan) -> Backend:
         from lepton_ref.cloud.sweeps.backends.ray import RayBackend
 
         return RayBackend(spec.address, spec.workers or None, spec.limits)
-    if spec.address:
-        raise SweepError("`address` is of a Ray cluster; add --backend ray")
     from lepton_ref.cloud.sweeps.backends.local import LocalBackend
 
     return LocalBackend(spec.workers or None, spec.limits)

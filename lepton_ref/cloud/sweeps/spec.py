@@ -171,6 +171,8 @@ class SweepSpec:
         choice("below_bounds", self.below_bounds, ("fail", "accept"))
         if self.workers:
             positive("workers", self.workers)
+        if self.address and self.backend != "ray":
+            raise SweepError("`address` is of a Ray cluster; add --backend ray")
         if self.search and (self.random or self.grid or self.runs):
             raise SweepError(
                 "`search` proposes the runs itself: it goes with `parameters`, and not with "

@@ -20,7 +20,7 @@ from lepton_ref.framework.data.duplicates import (
     near_duplicates,
     normalise_content,
 )
-from lepton_ref.framework.data.features import cyclical, impute, one_hot
+from lepton_ref.framework.data.features import cyclical, impute, one_hot, smooth_idf
 from lepton_ref.framework.data.scaling import MinMax, Standardizer, merge, moments
 from lepton_ref.framework.data.splits import (
     Split,
@@ -56,5 +56,6 @@ __all__ = [
     "random_erasing",
     "random_flip",
     "random_shift",
+    "smooth_idf",
     "train_validation_test_split",
 ]

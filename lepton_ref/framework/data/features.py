@@ -70,3 +70,19 @@ def impute(x: np.ndarray, fill: np.ndarray | None = None) -> tuple[np.ndarray, n
             raise DataError(f"impute: feature {column} has no value at all; drop it")
         fill = np.where(missing, 0, x).sum(0) / present
     return np.where(missing, np.asarray(fill, x.dtype), x), missing
+
+
+def smooth_idf(document_frequency: np.ndarray, documents: int) -> np.ndarray:
+    """How telling a term is: ln((1 + N) / (1 + df)) + 1, float64 in the shape of df.
+
+    A term in none of the N documents counts as in one, and so does every term once more
+    (eq. tokens-idf-smooth).
+
+    Parameters
+    ----------
+    document_frequency : array
+        df, in how many documents each term occurs.
+    documents : int
+        N.
+    """
+    return np.log((1 + documents) / (1 + np.asarray(document_frequency))) + 1

@@ -14,9 +14,11 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.content.profiles import ItemProfiles
-from lepton_ref.recsys.evaluation.arguments import codes
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
 from lepton_ref.recsys.evaluation.baselines import Baseline, RatingBaseline
 from lepton_ref.recsys.evaluation.interactions import Ratings
+from lepton_ref.recsys.evaluation.ranker import Ranker
+from lepton_ref.recsys.evaluation.selection import standardised
 
 PAIRS = 4096  # rows of tastes spread out at a time
 
@@ -55,8 +57,7 @@ def rocchio(liked: Any, disliked: Any = None, gamma: float = 0.25) -> np.ndarray
     from scipy.sparse import csr_matrix
 
     where = "rocchio"
-    if not isinstance(gamma, (int, float)) or not 0 <= gamma < np.inf:
-        raise ArgumentError(where, "gamma", f"the value {gamma!r}", "a number from 0")
+    number(where, gamma=gamma)
     good = csr_matrix(liked, dtype=np.float64)
     if not good.shape[0]:
         raise ArgumentError(where, "liked", "no rows", "at least one")
@@ -72,7 +73,7 @@ def rocchio(liked: Any, disliked: Any = None, gamma: float = 0.25) -> np.ndarray
     return p / length if length > 0 else p
 
 
-class ContentBased(Baseline):
+class ContentBased(Ranker):
     """Ranks items by a regression of what a user has on what the items are.
 
     p_u = (XᵀX + λI)⁻¹ Xᵀ y_u, with y 1 for what user u has and 0 for all else, and the score of
@@ -96,16 +97,26 @@ class ContentBased(Baseline):
         H, float64 (n_items, n_items), symmetric: what having one item adds to another's score.
     """
 
+    knows_cold_items = True
+
     def __init__(
         self, profiles: ItemProfiles, regularization: float | None = 10.0, seed: int = 0
     ) -> None:
-        super().__init__(seed)
-        self.profiles = _profiles("ContentBased", profiles)
+        whole("ContentBased", 0, seed=seed)
+        self.profiles, self.seed = _profiles("ContentBased", profiles), seed
         if regularization is not None:
-            regularization = _positive("ContentBased", "regularization", regularization)
+            number("ContentBased", 0.0, regularization=regularization)
         self.regularization = regularization
 
-    def _learn(self, train: Ratings) -> None:
+    def fit(self, train: Ratings) -> ContentBased:
+        """Learn from who has a row with what; the values of the ratings play no part.
+
+        Raises
+        ------
+        ArgumentError
+            No rows, or other items than those of the profiles.
+        """
+        self._remember(train)
         _same_items("ContentBased.fit", self.profiles, train)
         x = self.profiles.matrix.toarray()  # (I, D)
         if self.regularization is None:
@@ -113,27 +124,23 @@ class ContentBased(Baseline):
         else:
             self.map = np.linalg.inv(x.T @ x + self.regularization * np.eye(x.shape[1]))
         self.weights = x @ self.map @ x.T
-        self.has = train.matrix()
-        self.has.data = np.ones_like(self.has.data)
-        self.popularity = np.bincount(train.items, minlength=train.n_items).astype(np.float64)
+        return self
 
     def _scores(self, users: np.ndarray) -> np.ndarray:
-        out = np.asarray(self.has[users] @ self.weights)
-        out[np.diff(self.has.indptr)[users] == 0] = self.popularity  # nothing is known of them
-        return out
+        assert self.seen is not None
+        return np.asarray(self.seen[users] @ self.weights)
 
     def profile(self, user: int) -> np.ndarray:
         """p_u, what a user looks for: float64 (D,), an entry for each feature."""
-        u = self._users("profile", [user])
-        total = np.asarray((self.has[u] @ self.profiles.matrix).todense()).ravel()
+        seen, u = self._asked("profile", [user])
+        total = np.asarray((seen[u] @ self.profiles.matrix).todense()).ravel()
         return self.map @ total
 
     def because(self, user: int, item: int) -> Because:
         """What each item that the user has adds to the score of an item (eq. content-because)."""
-        u = self._users("because", [user])
-        train = self._fitted("because")
-        i = codes("ContentBased.because", "item", [item], train.n_items)
-        mine = self.has[u].indices.astype(np.int64)
+        seen, u = self._asked("because", [user])
+        i = codes("ContentBased.because", "item", [item], seen.shape[1])
+        mine = seen[u].indices.astype(np.int64)
         return _because(0.0, mine, self.weights[i[0], mine])
 
 
@@ -178,13 +185,12 @@ class ContentRatings(RatingBaseline):
         super().__init__(clip, seed)
         where = "ContentRatings"
         self.profiles = _profiles(where, profiles)
-        self.reg_users = _positive(where, "reg_users", reg_users)
-        self.reg_items = _positive(where, "reg_items", reg_items)
-        self.reg_prior = _positive(where, "reg_prior", reg_prior)
-        self.reg_taste = None if reg_taste is None else _positive(where, "reg_taste", reg_taste)
-        if type(epochs) is not int or epochs < 1:
-            raise ArgumentError(where, "epochs", f"the value {epochs!r}", "a whole number from 1")
-        self.epochs = epochs
+        number(where, 0.0, reg_users=reg_users, reg_items=reg_items, reg_prior=reg_prior)
+        if reg_taste is not None:
+            number(where, 0.0, reg_taste=reg_taste)
+        whole(where, epochs=epochs)
+        self.reg_users, self.reg_items, self.reg_prior = reg_users, reg_items, reg_prior
+        self.reg_taste, self.epochs = reg_taste, epochs
 
     def _learn(self, train: Ratings) -> None:
         _same_items("ContentRatings.fit", self.profiles, train)
@@ -289,8 +295,6 @@ class Hybrid(Baseline):
             model.fit(train)
 
     def _scores(self, users: np.ndarray) -> np.ndarray:
-        from lepton_ref.recsys.system.blend import standardised
-
         total = np.zeros((len(users), self.seen.shape[1]))
         for weight, model in zip(self.weights, self.models, strict=True):
             if weight:
@@ -314,9 +318,3 @@ def _same_items(where: str, profiles: ItemProfiles, train: Ratings) -> None:
     if profiles.n_items != train.n_items:
         got = f"{train.n_items} items"
         raise ArgumentError(where, "train", got, f"{profiles.n_items}, as profiles have")
-
-
-def _positive(where: str, argument: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
-        raise ArgumentError(where, argument, f"the value {value!r}", "a positive number")
-    return float(value)

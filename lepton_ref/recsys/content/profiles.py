@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lepton_ref.framework.data import smooth_idf
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.evaluation.arguments import codes, whole
+from lepton_ref.recsys.evaluation.beyond import unit_rows
+from lepton_ref.recsys.evaluation.selection import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -60,8 +64,7 @@ def tf_idf(documents: Sequence[Sequence[str]], min_count: int = 1) -> tuple[csr_
 
     if any(isinstance(document, str) for document in documents):
         raise ArgumentError("tf_idf", "documents", "a str among them", "lists of terms")
-    if type(min_count) is not int or min_count < 1:
-        raise ArgumentError("tf_idf", "min_count", f"the value {min_count!r}", "at least 1")
+    whole("tf_idf", min_count=min_count)
     found: dict[str, int] = {}
     for document in documents:
         for term in set(document):
@@ -73,21 +76,8 @@ def tf_idf(documents: Sequence[Sequence[str]], min_count: int = 1) -> tuple[csr_
     shape = (len(documents), len(terms))
     counts = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)  # repeats add up
     df = np.array([found[term] for term in terms], np.float64)
-    idf = np.log((1 + len(documents)) / (1 + df)) + 1
+    idf = smooth_idf(df, len(documents))
     return unit_rows(counts.multiply(idf[None])), terms
-
-
-def unit_rows(matrix: Any) -> csr_matrix:
-    """Rows brought to length 1; a row of zeros stays one."""
-    from scipy.sparse import csr_matrix, diags
-
-    x = csr_matrix(matrix, dtype=np.float64)
-    length = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
-    scaled = csr_matrix(
-        diags(np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)) @ x
-    )
-    scaled.sort_indices()
-    return scaled
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,9 +148,6 @@ class ItemProfiles:
     def similar(self, item: int, k: int = 10) -> np.ndarray:
         """The k items most like this one, itself left out: int64 (k,), −1 where fewer are."""
         from scipy.sparse import csr_matrix
-
-        from lepton_ref.recsys.evaluation.arguments import codes
-        from lepton_ref.recsys.evaluation.selection import top_k
 
         codes("ItemProfiles.similar", "item", [item], self.n_items)
         scores = (self.matrix[[item]] @ self.matrix.T).toarray()

@@ -52,3 +52,10 @@ def one_of(where: str, argument: str, value: Any, known: tuple[str, ...]) -> Non
     """Refuse a value that is not among the known."""
     if value not in known:
         raise ArgumentError(where, argument, f"the value {value!r}", f"one of {', '.join(known)}")
+
+
+def flag(where: str, **values: Any) -> None:
+    """Refuse what is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ArgumentError(where, name, f"the value {value!r}", "True or False")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import codes
+from lepton_ref.recsys.evaluation.arguments import codes, number, whole
 from lepton_ref.recsys.evaluation.interactions import Ratings
 from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
@@ -28,9 +28,7 @@ class Baseline:
     train: Ratings | None = None
 
     def __init__(self, seed: int = 0) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            got = f"the value {seed!r}"
-            raise ArgumentError(type(self).__name__, "seed", got, "a whole number from 0")
+        whole(type(self).__name__, 0, seed=seed)
         self.seed = int(seed)
 
     def fit(self, train: Ratings) -> Any:
@@ -119,9 +117,8 @@ class Popularity(Baseline):
 
     def __init__(self, chart: int | None = None, seed: int = 0) -> None:
         super().__init__(seed)
-        if chart is not None and (type(chart) is not int or chart < 1):
-            got = f"the value {chart!r}"
-            raise ArgumentError("Popularity", "chart", got, "a whole number from 1, or None")
+        if chart is not None:
+            whole("Popularity", chart=chart)
         self.chart = chart
 
     def _learn(self, train: Ratings) -> None:
@@ -192,7 +189,8 @@ class ItemMean(RatingBaseline):
 
     def __init__(self, shrinkage: float = 0.0, clip: bool = True, seed: int = 0) -> None:
         super().__init__(clip, seed)
-        self.shrinkage = _not_negative("ItemMean", "shrinkage", shrinkage)
+        number("ItemMean", shrinkage=shrinkage)
+        self.shrinkage = shrinkage
 
     def _learn(self, train: Ratings) -> None:
         self.mean = float(train.values.mean())
@@ -232,12 +230,9 @@ class BiasBaseline(RatingBaseline):
         seed: int = 0,
     ) -> None:
         super().__init__(clip, seed)
-        self.reg_users = _not_negative("BiasBaseline", "reg_users", reg_users)
-        self.reg_items = _not_negative("BiasBaseline", "reg_items", reg_items)
-        if type(epochs) is not int or epochs < 1:
-            got = f"the value {epochs!r}"
-            raise ArgumentError("BiasBaseline", "epochs", got, "a whole number from 1")
-        self.epochs = epochs
+        number("BiasBaseline", reg_users=reg_users, reg_items=reg_items)
+        whole("BiasBaseline", epochs=epochs)
+        self.reg_users, self.reg_items, self.epochs = reg_users, reg_items, epochs
 
     def _learn(self, train: Ratings) -> None:
         u, i = train.users, train.items
@@ -255,9 +250,3 @@ def _bias(group: np.ndarray, residual: np.ndarray, reg: float, n: int) -> np.nda
     total = np.bincount(group, residual, minlength=n)
     weight = np.bincount(group, minlength=n) + reg
     return np.divide(total, weight, out=np.zeros(n), where=weight > 0)
-
-
-def _not_negative(where: str, argument: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
-        raise ArgumentError(where, argument, f"the value {value!r}", "a finite number from 0")
-    return float(value)

@@ -6,12 +6,15 @@ and ``user_diversity`` (Castells, Vargas and Wang, 2011; Ziegler et al., 2005).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation.interactions import Ratings
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def coverage(recommended: Any, n_items: int) -> float:
@@ -73,20 +76,32 @@ def diversity(recommended: Any, vectors: Any) -> np.ndarray:
     np.ndarray
         NaN for a list of fewer than two.
     """
-    from scipy.sparse import csr_matrix, diags
+    from scipy.sparse import csr_matrix
 
-    x = csr_matrix(vectors, dtype=np.float64)
-    r = _lists("diversity", recommended, x.shape[0])
-    length = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
-    unit = diags(np.divide(1, length, out=np.zeros_like(length), where=length > 0)) @ x
+    unit = unit_rows(vectors)
+    r = _lists("diversity", recommended, unit.shape[0])
     u, place = np.nonzero(r >= 0)
-    lists = csr_matrix((np.ones(len(u)), (u, r[u, place])), shape=(len(r), x.shape[0]))
+    lists = csr_matrix((np.ones(len(u)), (u, r[u, place])), shape=(len(r), unit.shape[0]))
     total = lists @ unit  # (U, D): sum of the unit vectors
     square = np.asarray(total.multiply(total).sum(1)).ravel()
-    alone = lists @ (length > 0).astype(np.float64)
+    alone = lists @ (np.diff(unit.indptr) > 0).astype(np.float64)
     k = np.asarray(lists.sum(1)).ravel()
     pairs = np.where(k > 1, k * (k - 1), np.nan)
     return 1 - (square - alone) / pairs
+
+
+def unit_rows(matrix: Any) -> csr_matrix:
+    """Rows brought to length 1; a row of zeros stays one."""
+    from scipy.sparse import csr_matrix, diags
+
+    x = csr_matrix(matrix, dtype=np.float64)
+    length = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
+    scaled = csr_matrix(
+        diags(np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)) @ x
+    )
+    scaled.eliminate_zeros()
+    scaled.sort_indices()
+    return scaled
 
 
 def time_leak(train: Ratings, test: Ratings) -> float:

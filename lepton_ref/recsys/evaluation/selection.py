@@ -1,4 +1,4 @@
-"""The best k of many scores, in order."""
+"""Scores on one scale, and the best k of many, in order."""
 
 from __future__ import annotations
 
@@ -130,6 +130,31 @@ def best_in_blocks(
         some = users[start : start + step]
         found.append(top_k(scores(some), k, seen[some] if exclude_seen else None))
     return np.concatenate(found)
+
+
+def standardised(scores: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+    """Scores of each row with mean 0 and standard deviation 1 (eq. system-standard).
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        (U, I), finite.
+    allowed : np.ndarray, optional
+        bool (U, I), the candidates: mean and deviation are theirs alone. By default all.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (U, I). A row whose candidates all have one score says nothing: zeros.
+    """
+    s = np.asarray(scores, np.float64)
+    among = np.ones(s.shape, bool) if allowed is None else allowed
+    n = np.maximum(among.sum(1, keepdims=True), 1)
+    mean = np.where(among, s, 0.0).sum(1, keepdims=True) / n
+    spread = np.sqrt(np.where(among, (s - mean) ** 2, 0.0).sum(1, keepdims=True) / n)
+    # What is left of equal numbers after rounding is no spread.
+    flat = spread <= 1e-12 * np.maximum(np.abs(mean), 1.0)
+    return np.where(flat, 0.0, (s - mean) / np.where(flat, 1.0, spread))
 
 
 def _by_sorting(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.recsys.evaluation.arguments import whole
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
 Split = tuple[Ratings, Ratings]
@@ -206,8 +207,7 @@ def _checked(
         raise ArgumentError(where, "ratings", f"type {type(ratings).__name__}", "Ratings")
     if isinstance(test, bool) or not isinstance(test, (float, np.floating)) or not 0 < test < 1:
         raise ArgumentError(where, "test", f"the value {test!r}", "a share between 0 and 1")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ArgumentError(where, "seed", f"the value {seed!r}", "a whole number from 0")
+    whole(where, 0, seed=seed)
     if len(ratings) < 2:
         raise ArgumentError(where, "ratings", f"{len(ratings)} rows", "at least 2")
     return len(ratings), np.random.default_rng(seed)

@@ -8,14 +8,15 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.evaluation.arguments import codes, flag, number, one_of, whole
+from lepton_ref.recsys.evaluation.ranker import with_strangers
 from lepton_ref.recsys.factorization.als import (
     Entries,
     implicit_loss,
     implicit_step,
     ridge_step,
 )
-from lepton_ref.recsys.factorization.base import FactorModel, flag, seeded
+from lepton_ref.recsys.factorization.base import FactorModel
 
 SOLVERS = ("exact", "cg")
 DTYPES = ("float32", "float64")
@@ -54,7 +55,7 @@ class ExplicitALS(FactorModel):
     ) -> None:  # fmt: skip
         whole("ExplicitALS", factors=factors, iterations=iterations)
         number("ExplicitALS", 0.0, reg=reg, init_std=init_std)
-        seeded("ExplicitALS", seed)
+        whole("ExplicitALS", 0, seed=seed)
         flag("ExplicitALS", weighted=weighted)
         self.factors, self.iterations, self.reg = factors, iterations, reg
         self.weighted, self.init_std, self.seed = weighted, init_std, seed
@@ -162,11 +163,9 @@ class ImplicitALS(FactorModel):
         where = "ImplicitALS"
         whole(where, factors=factors, iterations=iterations, cg_steps=cg_steps)
         number(where, 0.0, reg=reg, alpha=alpha)
-        seeded(where, seed)
-        for name, value, known in (("solver", solver, SOLVERS), ("dtype", dtype, DTYPES)):
-            if value not in known:
-                got = f"the value {value!r}"
-                raise ArgumentError(where, name, got, "one of " + ", ".join(known))
+        whole(where, 0, seed=seed)
+        one_of(where, "solver", solver, SOLVERS)
+        one_of(where, "dtype", dtype, DTYPES)
         self.factors, self.iterations, self.reg, self.alpha = factors, iterations, reg, alpha
         self.solver, self.cg_steps, self.dtype, self.seed = solver, cg_steps, dtype, seed
 
@@ -246,9 +245,4 @@ class ImplicitALS(FactorModel):
         return mine[order].astype(np.int64), parts[order]
 
     def _scores(self, u: np.ndarray) -> np.ndarray:
-        out = super()._scores(u)
-        out[np.diff(self.seen.indptr)[u] == 0] = self.popularity  # nothing is known of them
-        cold = self.popularity == 0
-        if cold.any():  # their vector is zero, and so their score: above what is disliked
-            out[:, cold] = out[:, ~cold].min(axis=1, keepdims=True) - 1e-6
-        return out
+        return with_strangers(super()._scores, u, self.seen, self.popularity)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
 if TYPE_CHECKING:
@@ -125,16 +125,3 @@ class FactorModel:
         n = len(self.user_factors)
         u = np.arange(n) if users is None else codes(where, "users", users, n)
         return best_in_blocks(self._scores, u, k, self.seen, exclude_seen)
-
-
-def flag(where: str, **values: Any) -> None:
-    """Refuse what is neither True nor False."""
-    for name, value in values.items():
-        if not isinstance(value, (bool, np.bool_)):
-            raise ArgumentError(where, name, f"the value {value!r}", "True or False")
-
-
-def seeded(where: str, seed: Any) -> np.random.Generator:
-    """The generator of a seed; refuses what is not a whole number from 0."""
-    whole(where, 0, seed=seed)
-    return np.random.default_rng(seed)

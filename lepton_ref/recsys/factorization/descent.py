@@ -8,8 +8,8 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, number, whole
-from lepton_ref.recsys.factorization.base import FactorModel, flag, seeded
+from lepton_ref.recsys.evaluation.arguments import codes, flag, number, whole
+from lepton_ref.recsys.factorization.base import FactorModel
 from lepton_ref.recsys.factorization.sgd import biased_epoch, svdpp_epoch
 
 DAY = 86_400  # seconds
@@ -26,7 +26,7 @@ class _Descent(FactorModel):
         whole(where, factors=factors, epochs=epochs)
         number(where, 0.0, lr=lr, decay=decay)
         number(where, reg=reg, reg_bias=reg_bias, init_std=init_std)
-        seeded(where, seed)
+        whole(where, 0, seed=seed)
         self.factors, self.epochs, self.lr, self.decay = factors, epochs, lr, decay
         self.reg, self.reg_bias, self.init_std, self.seed = reg, reg_bias, init_std, seed
         #: Root of the mean squared error over each epoch, each rating before its update.

@@ -12,11 +12,10 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register, save
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import number, whole
+from lepton_ref.recsys.evaluation.behaviour import ItemScores, of_several, read_behaviour
 from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.factorization.als import Entries
 from lepton_ref.recsys.factorization.alternating import ExplicitALS, fold_in
-from lepton_ref.recsys.factorization.base import seeded
-from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
 
 WHERE = "MatrixFactorization"
 
@@ -71,7 +70,7 @@ class MatrixFactorization:
     ) -> None:  # fmt: skip
         whole(WHERE, factors=factors, iterations=iterations, min_support=min_support)
         number(WHERE, 0.0, reg=reg)
-        seeded(WHERE, seed)
+        whole(WHERE, 0, seed=seed)
         self.factors, self.iterations, self.reg, self.seed = factors, iterations, reg, seed
         self.min_support = min_support
         self.item_ids = np.array([] if item_ids is None else item_ids)

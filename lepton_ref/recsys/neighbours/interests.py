@@ -18,10 +18,10 @@ from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
 from lepton_ref.recsys.evaluation.arguments import codes, number, one_of, whole
+from lepton_ref.recsys.evaluation.behaviour import ItemScores, of_several, read_behaviour
 from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.neighbours.ratings import in_blocks
 from lepton_ref.recsys.neighbours.similarity import nearest
-from lepton_ref.recsys.system.behaviour import ItemScores, of_several, read_behaviour
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -88,8 +88,7 @@ class CollaborativeFiltering:
         seed: int = 0,
     ) -> None:
         where = "CollaborativeFiltering"
-        whole(where, top=top)
-        whole(where, min_support=min_support)
+        whole(where, top=top, min_support=min_support)
         number(where, shrinkage=shrinkage)
         one_of(where, "weigh", weigh, WEIGHTS)
         self.top, self.shrinkage, self.weigh, self.seed = top, float(shrinkage), weigh, seed

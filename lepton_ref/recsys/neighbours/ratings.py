@@ -145,12 +145,10 @@ class NearestNeighbours:
         where = "NearestNeighbours"
         one_of(where, "of", of, ("items", "users"))
         one_of(where, "similarity", similarity, SIMILARITIES)
-        whole(where, k=k)
-        whole(where, min_support=min_support)
+        whole(where, k=k, min_support=min_support)
         if kept is not None:
             whole(where, kept=kept)
-        for name, value in (("shrinkage", shrinkage), ("damping", damping)):
-            number(where, **{name: value})
+        number(where, shrinkage=shrinkage, damping=damping)
         self.of, self.similarity, self.k, self.kept = of, similarity, k, kept
         self.shrinkage, self.damping, self.min_support = shrinkage, damping, min_support
         self.baseline = BiasBaseline(reg_users, reg_items, epochs, clip=False)

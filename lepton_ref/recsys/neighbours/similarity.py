@@ -30,8 +30,7 @@ def checked(
     one_of(where, "kind", kind, KINDS)
     one_of(where, "over", over, ("common", "all") if kind == "cosine" else ("common",))
     number(where, shrinkage=shrinkage)
-    whole(where, min_support=min_support)
-    whole(where, memory=memory)
+    whole(where, min_support=min_support, memory=memory)
 
 
 def common_sums(

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.base import Engine
+from lepton_ref.framework.data import batches
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
-from lepton_ref.recsys.evaluation import Ratings
+from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
 from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.neural.training import minimise
-from lepton_ref.recsys.ranking.base import Ranker
 
 
 class Autoencoder(Layer):
@@ -108,15 +109,11 @@ class AutoRec(Ranker):
         """Learn from ratings."""
         rng, seen = np.random.default_rng(self.seed), self._remember(train)
         self.scale, self.mean = train.scale, float(train.values.mean())
-        left, n = train.values - self.mean, np.bincount(train.items, minlength=train.n_items)
-        total = np.bincount(train.items, left, minlength=train.n_items)
-        self.item_bias = total / (n + 5.0)  # drawn to the mean of all, as if by five ratings more
-        left = left - self.item_bias[train.items]
-        total = np.bincount(train.users, left, minlength=train.n_users)
-        counts = np.bincount(train.users, minlength=train.n_users)
-        self.user_bias = total / (counts + 5.0)
-        left = left - self.user_bias[train.users]
+        # Drawn to the mean of all, as if by five ratings more.
+        base = BiasBaseline(reg_users=5.0, reg_items=5.0, epochs=1, clip=False).fit(train)
+        self.item_bias, self.user_bias = base.item_bias, base.user_bias
         x = np.zeros((train.n_items, train.n_users), np.float32)
+        left = train.values - self.mean - self.item_bias[train.items] - self.user_bias[train.users]
         x[train.items, train.users] = left
         mask = np.asarray(seen.T.toarray() != 0, np.float32)
         self.network = network = Autoencoder(train.n_users, self.hidden_size, rng, self.engine)
@@ -126,10 +123,7 @@ class AutoRec(Ranker):
 
         def steps() -> Any:
             for _ in range(self.epochs):
-                order = rng.permutation(len(x))
-                for at in range(0, len(order), self.batch_size):
-                    rows = order[at : at + self.batch_size]
-                    yield x[rows], mask[rows]
+                yield from batches((x, mask), self.batch_size, rng)
 
         self.losses = minimise(network, loss, steps(), Adam(self.lr, engine=network.E))
         E = network.E

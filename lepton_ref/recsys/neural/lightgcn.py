@@ -16,8 +16,8 @@ from lepton_ref.framework.layers import Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import number, whole
+from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.neural.training import minimise, triples
-from lepton_ref.recsys.ranking.base import Ranker
 
 CELLS = 100_000_000  # entries of a dense adjacency, 400 MB in float32
 

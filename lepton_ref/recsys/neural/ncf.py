@@ -13,11 +13,12 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
+from lepton_ref.framework.losses import binary_cross_entropy_with_logits
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import number, whole
-from lepton_ref.recsys.neural.training import binary_loss, labelled_pairs, minimise
-from lepton_ref.recsys.ranking.base import Ranker
+from lepton_ref.recsys.evaluation.ranker import Ranker
+from lepton_ref.recsys.neural.training import labelled_pairs, minimise
 
 PAIRS = 1 << 17  # pairs that the network scores at a time
 
@@ -159,7 +160,8 @@ class NeuralCF(Ranker):
         )
 
         def loss(params: dict[str, Any], users: Any, items: Any, labels: Any) -> Any:
-            return binary_loss(network.apply(params, users, items=items), labels, network.E)
+            logits = network.apply(params, users, items=items)
+            return binary_cross_entropy_with_logits(logits, labels, engine=network.E)
 
         steps = labelled_pairs(train, seen, self.epochs, self.batch_size, self.negatives, rng)
         optimizer = Adam(self.lr, weight_decay=self.weight_decay, engine=network.E)

@@ -13,13 +13,14 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.engines.domain import host
+from lepton_ref.framework.data import batches
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import number, whole
+from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.neural.training import minimise
-from lepton_ref.recsys.ranking.base import Ranker
 
 NEVER = -1e9  # a logit that a softmax gives no weight
 
@@ -184,6 +185,7 @@ class TwoTowers(Ranker):
         E = network.E
         q = np.maximum(self.popularity, 1) / len(train)
         log_q = np.log(q) if self.correct else np.zeros(len(q))
+        logs = log_q[train.items].astype(np.float32)
 
         def loss(params: dict[str, Any], whose: Any, which: Any, lq: Any) -> Any:
             u, v = network.apply(params, whose, items=which)
@@ -191,11 +193,7 @@ class TwoTowers(Ranker):
 
         def steps() -> Any:
             for _ in range(self.epochs):
-                order = rng.permutation(len(train))
-                for at in range(0, len(order), self.batch_size):
-                    rows = order[at : at + self.batch_size]
-                    which = train.items[rows]
-                    yield train.users[rows], which, log_q[which].astype(np.float32)
+                yield from batches((train.users, train.items, logs), self.batch_size, rng)
 
         optimizer = Adam(self.lr, weight_decay=self.weight_decay, engine=E)
         self.losses = minimise(network, loss, steps(), optimizer)

@@ -1,4 +1,4 @@
-"""What the networks of the page share: one loop, pairs and labels, and the loss of a yes or no."""
+"""What the networks of the page share: one loop, and mini-batches with negatives drawn anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import lepton_ref
-from lepton_ref.engines.base import Engine
+from lepton_ref.framework.data import batches
 from lepton_ref.framework.layers import Layer
 from lepton_ref.framework.optimizers import Optimizer
 from lepton_ref.recsys.evaluation import Ratings
@@ -47,21 +47,6 @@ def minimise(
     return losses
 
 
-def binary_loss(logits: Any, labels: Any, E: Engine) -> Any:
-    """Mean of ln(1 + e^z) − y z: cross-entropy of a yes or no (eq. neural-binary).
-
-    Parameters
-    ----------
-    logits : array, shape (N,)
-        z, *not* probabilities. A sigmoid before this one leaves σ(σ(z)), which is always above
-        one half (eq. neural-twice).
-    labels : array, shape (N,)
-        y, 0 or 1.
-    """
-    surface: Any = E
-    return surface.mean(surface.softplus(logits) - labels * logits)
-
-
 def labelled_pairs(
     train: Ratings, seen: Any, epochs: int, batch_size: int, negatives: int,
     rng: np.random.Generator,
@@ -75,10 +60,7 @@ def labelled_pairs(
         others = unseen_items(seen, users[len(train) :], rng)
         items = np.concatenate([train.items, others])
         labels = (np.arange(len(users)) < len(train)).astype(np.float32)
-        order = rng.permutation(len(users))
-        for at in range(0, len(order), batch_size):
-            rows = order[at : at + batch_size]
-            yield users[rows], items[rows], labels[rows]
+        yield from batches((users, items, labels), batch_size, rng)
 
 
 def triples(
@@ -89,6 +71,4 @@ def triples(
         order = rng.permutation(len(train))
         users, items = train.users[order], train.items[order]
         others = unseen_items(seen, users, rng)
-        for at in range(0, len(order), batch_size):
-            rows = slice(at, at + batch_size)
-            yield users[rows], items[rows], others[rows]
+        yield from batches((users, items, others), batch_size)

@@ -1,6 +1,6 @@
 """Page ``recsys/ranking``: models that learn an order of items, not ratings."""
 
-from lepton_ref.recsys.ranking.base import Ranker
+from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.ranking.factors import (
     BPR,
     WARP,

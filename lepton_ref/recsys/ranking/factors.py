@@ -13,7 +13,7 @@ import numpy as np
 
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import number, whole
-from lepton_ref.recsys.ranking.base import Ranker
+from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.ranking.loops import bpr_pass, unseen_items, warp_pass
 
 ROWS = 1 << 17  # pairs whose random items are held at a time

@@ -10,7 +10,7 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import codes, number, whole
-from lepton_ref.recsys.ranking.base import Ranker
+from lepton_ref.recsys.evaluation.ranker import Ranker
 
 
 def ease_weights(gram: np.ndarray, reg: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,35 +1,10 @@
-"""Two judgements made one: scores on a common scale, and the weight that errs least."""
+"""Two judgements made one: the weight that errs least, and lists merged from parts."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-
-
-def standardised(scores: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
-    """Scores of each row with mean 0 and standard deviation 1 (eq. system-standard).
-
-    Parameters
-    ----------
-    scores : np.ndarray
-        (U, I), finite.
-    allowed : np.ndarray, optional
-        bool (U, I), the candidates: mean and deviation are theirs alone. By default all.
-
-    Returns
-    -------
-    np.ndarray
-        float64 (U, I). A row whose candidates all have one score says nothing: zeros.
-    """
-    s = np.asarray(scores, np.float64)
-    among = np.ones(s.shape, bool) if allowed is None else allowed
-    n = np.maximum(among.sum(1, keepdims=True), 1)
-    mean = np.where(among, s, 0.0).sum(1, keepdims=True) / n
-    spread = np.sqrt(np.where(among, (s - mean) ** 2, 0.0).sum(1, keepdims=True) / n)
-    # What is left of equal numbers after rounding is no spread.
-    flat = spread <= 1e-12 * np.maximum(np.abs(mean), 1.0)
-    return np.where(flat, 0.0, (s - mean) / np.where(flat, 1.0, spread))
 
 
 def best_weight(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:

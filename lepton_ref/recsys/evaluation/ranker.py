@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation import Ratings
 from lepton_ref.recsys.evaluation.arguments import codes
+from lepton_ref.recsys.evaluation.interactions import Ratings
 from lepton_ref.recsys.evaluation.selection import best_in_blocks
 
 if TYPE_CHECKING:
@@ -62,15 +63,9 @@ class Ranker:
             Before ``fit``, or for numbers that are not users.
         """
         seen, whose = self._asked("scores", users)
-        out = np.tile(self.popularity, (len(whose), 1))
-        warm = np.diff(seen.indptr)[whose] > 0
-        if warm.any():
-            out[warm] = self._scores(whose[warm])
-        cold = self.popularity == 0
-        if cold.any() and not cold.all() and not self.knows_cold_items:
-            lowest = out[:, ~cold].min(axis=1, keepdims=True)
-            out[:, cold] = np.minimum(out[:, cold], lowest - 1e-6)
-        return out
+        return with_strangers(
+            self._scores, whose, seen, self.popularity, keep_new=self.knows_cold_items
+        )
 
     def recommend(self, users: Any = None, k: int = 10, exclude_seen: bool = True) -> np.ndarray:
         """The k items with the highest scores, best first.
@@ -104,3 +99,45 @@ class Ranker:
             raise ArgumentError(where, "self", "no training set yet", "fit(train) first")
         n = self.seen.shape[0]
         return self.seen, np.arange(n) if users is None else codes(where, "users", users, n)
+
+
+def with_strangers(
+    scores: Callable[[np.ndarray], np.ndarray],
+    users: np.ndarray,
+    seen: csr_matrix,
+    popularity: np.ndarray,
+    keep_new: bool = False,
+) -> np.ndarray:
+    """Scores of users and items of whom some have no training row.
+
+    Parameters
+    ----------
+    scores : callable
+        Takes numbers of users that have rows, gives float (n, n_items).
+    users : np.ndarray
+        int64 (U,).
+    seen : csr_matrix
+        (n_users, n_items), the training rows.
+    popularity : np.ndarray
+        float64 (n_items,), 0 for an item without a row: what a user without one is given.
+    keep_new : bool
+        Leave the scores of items without a row as they are; else they stand below all others.
+
+    Returns
+    -------
+    np.ndarray
+        float (U, n_items).
+    """
+    warm = np.diff(seen.indptr)[users] > 0
+    known = scores(users[warm]) if warm.any() else np.zeros((0, len(popularity)))
+    if warm.all():
+        out = known
+    else:
+        out = np.tile(popularity.astype(known.dtype), (len(users), 1))
+        out[warm] = known
+    new = popularity == 0
+    if new.any() and not new.all() and not keep_new:
+        lowest = out[:, ~new].min(axis=1, keepdims=True)
+        below = np.nextafter(lowest, np.asarray(-np.inf, lowest.dtype))
+        out[:, new] = np.minimum(out[:, new], below)
+    return out

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.system import ItemScores, of_several, read_behaviour
+from lepton_ref.recsys.evaluation import ItemScores, of_several, read_behaviour
 
 IDS = np.array([10, 20, 30, 40])
 NAMES = np.array(["bread", "cheese", "milk", "salt"])
