@@ -104,6 +104,9 @@ def all_logits(network: NeuMF, users: np.ndarray) -> np.ndarray:
 class NeuralCF(Ranker):
     """NeuMF trained to tell training rows from unseen items, drawn anew in each epoch.
 
+    The loss takes the logits themselves (eqs. neural-binary, neural-binary-gradient): a sigmoid
+    before it would leave every probability above one half (eq. neural-twice).
+
     Parameters
     ----------
     num_factors : int
