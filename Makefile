@@ -80,7 +80,7 @@ torch: $(READY) ## add PyTorch, the third engine, to the environment (a large do
 	$(call say,PyTorch: the version that pyproject.toml pins; all else held by the lock)
 	@$(BIN)/python -c 'import tomllib; \
 	    extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	    print(*extras["torch"], sep="\n")' >$(VENV)/torch.txt
+	    print(*extras["torch"], *extras["torch-test"], sep="\n")' >$(VENV)/torch.txt
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint requirements.lock --requirement $(VENV)/torch.txt
 	@$(BIN)/python -m pip check
 

@@ -2,7 +2,7 @@
 
 Every layer, model and loss is written once against a small surface of operators that three
 engines implement: NumPy (the default), MXNet and PyTorch. ``import lepton_ref`` loads NumPy
-and nothing else; the chapters ``framework``, ``vision``, ``text``, ``recsys``
+and nothing else; the chapters ``framework``, ``vision``, ``text``, ``recsys``, ``explain``
 and ``cloud`` load when first used.
 """
 
@@ -23,7 +23,7 @@ from lepton_ref.framework.errors import (
 
 __version__ = "0.1.0"
 
-_CHAPTERS = ("framework", "vision", "text", "recsys", "cloud", "datasets", "engines")
+_CHAPTERS = ("framework", "vision", "text", "recsys", "explain", "cloud", "datasets", "engines")
 
 # name -> module that defines it; loaded at first use.
 _LAZY = {

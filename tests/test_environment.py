@@ -19,7 +19,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = {"jupyter-book", "jupyterlab", "nbval", "mxnet", "numpy", "matplotlib", "papermill"}
-ON_TOP = {"torch"}  # the extra that is installed over the lock, for its size
+ON_TOP = {"torch", "torch-test"}  # the extras that are installed over the lock, for their size
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
