@@ -87,6 +87,6 @@ def load(name: str, path: str | Path | None = None) -> Dataset:
     """
     found = entry(name)
     contents = read_members(found, path)
-    files = [f"{found.name}: {Path(member.path).name}" for member in found.members]
+    files = [f"{found.name}: {name}" for name in found.files]
     arrays, classes = LOADERS[name](contents, files)
     return Dataset(found, arrays, classes)

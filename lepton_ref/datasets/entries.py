@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,12 @@ class Entry:
     def size(self) -> int:
         """Bytes of all members together."""
         return sum(member.size for member in self.members)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the members below the innermost folder that holds them all."""
+        paths = [PurePosixPath(member.path) for member in self.members]
+        common = next(
+            folder for folder in paths[0].parents if all(p.is_relative_to(folder) for p in paths)
+        )
+        return tuple(str(path.relative_to(common)) for path in paths)

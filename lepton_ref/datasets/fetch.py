@@ -8,6 +8,7 @@ members lie in the cache afterwards and no network is needed again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lepton_ref.datasets.catalog import Entry, Member
@@ -83,12 +85,13 @@ def read_members(entry: Entry, path: str | Path | None = None) -> list[bytes]:
     """
     if path is not None:
         folder, remedy = Path(path), f"put the original of {entry.source} {entry.version} there"
-        files = [folder / Path(member.path).name for member in entry.members]
+        files = [folder / name for name in entry.files]
     elif entry.shipped:
         folder, remedy = SHIPPED / entry.name, "reinstall lepton-ref"
         files = [folder / member.path for member in entry.members]
     else:
-        return [_cached(entry, member) for member in entry.members]
+        archive = functools.cache(lambda: fetch_archive(entry))  # verified once, not once a file
+        return [_cached(entry, member, archive) for member in entry.members]
     return [
         verify(_read(file, remedy), member, file, remedy)
         for file, member in zip(files, entry.members, strict=True)
@@ -102,12 +105,12 @@ def _read(path: Path, remedy: str) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
-def _cached(entry: Entry, member: Member) -> bytes:
+def _cached(entry: Entry, member: Member, fetched: Callable[[], Path]) -> bytes:
     """A member from the cache; unpacked from the archive when it is not there yet."""
     target = cache_dir() / f"{entry.source}-{entry.version}" / member.path
     if target.exists():
         return verify(_read(target, "delete it"), member, target, "delete it and load again")
-    archive = fetch_archive(entry)
+    archive = fetched()
     content = verify(unpack(archive, member.path), member, archive, _by_hand(entry))
     _write(target, content)
     return content

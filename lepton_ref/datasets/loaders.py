@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lepton_ref.datasets import ratings, text_loaders
+from lepton_ref.datasets import faces, ratings, text_loaders
 from lepton_ref.datasets.idx import decompress, parse_idx
 from lepton_ref.framework.errors import DataError
 
@@ -72,4 +72,5 @@ LOADERS: dict[str, Loader] = {
     "sms-spam": text_loaders.sms_spam,
     "trec": text_loaders.trec,
     "movielens-100k": ratings.movielens_100k,
+    "orl-faces": faces.orl_faces,
 }
