@@ -28,8 +28,24 @@ from lepton_ref.cloud.sweeps.runs import FINISHED, SYSTEM_FAULT, Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[3]
 ATTEMPT = "tests.cloud.sweeps.ray_tools:attempt"
-SLEEPY_NOTEBOOK = json.dumps(
-    {
+#: A run says on which node it is under way, and does not end while there is a file ``hold``.
+SLEEPY = """\
+import os, pathlib, time
+folder = pathlib.Path({folder!r})
+mark = folder / f"under-way-{{os.environ['RAY_RAYLET_PID']}}-{{x}}"
+mark.touch()
+time.sleep(0.3)
+end = time.monotonic() + 60
+while (folder / "hold").exists() and time.monotonic() < end:
+    time.sleep(0.05)
+mark.unlink()
+print(x * x)"""
+
+
+def sleepy_notebook(folder: Path) -> str:
+    sources = [(["parameters"], "x = 0"), ([], SLEEPY.format(folder=str(folder)))]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {
         "cells": [
             {
                 "cell_type": "code",
@@ -39,21 +55,13 @@ SLEEPY_NOTEBOOK = json.dumps(
                 "outputs": [],
                 "source": source,
             }
-            for i, (tags, source) in enumerate(
-                [
-                    (["parameters"], "x = 0"),
-                    ([], "import time\ntime.sleep(0.3)\nprint(x * x)"),
-                ]
-            )
+            for i, (tags, source) in enumerate(sources)
         ],
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-)
+    return json.dumps(notebook)
 
 
 def task(number: int, do: str = "value", notebook: str = "{}", **parameters: Any) -> Task:
@@ -325,7 +333,10 @@ def _up(address: str, holder: Helper) -> bool:
 
 
 def _hold_cluster(head: int, other: int) -> None:
-    """Hold a cluster of Ray's own test tools: ``kill`` and ``add`` its second node, ``end`` it."""
+    """Hold a cluster of Ray's own test tools: ``kill`` and ``add`` its second node, or ``lose`` it.
+
+    ``raylet`` asks for the process that is the second node.
+    """
     from ray.cluster_utils import Cluster
 
     # Notice a lost node in seconds, not in a quarter of a minute.
@@ -350,6 +361,9 @@ def _hold_cluster(head: int, other: int) -> None:
         if other:
             nodes.append(cluster.add_node(num_cpus=other, object_store_memory=memory))
 
+    def raylet(node: Any) -> int:
+        return node.all_processes["raylet"][0].process.pid
+
     def say(**what: Any) -> None:
         print(json.dumps(what), flush=True)
 
@@ -358,8 +372,18 @@ def _hold_cluster(head: int, other: int) -> None:
     host = cluster.address.rsplit(":", 1)[0]
     say(address=cluster.address, client=f"ray://{host}:{client}")
     for line in sys.stdin:
+        if line.strip() == "raylet":
+            say(pid=raylet(nodes[-1]))
+            continue
         if line.strip() == "kill":
-            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            # Without its raylet a worker may still finish a short run, and its result arrives; a
+            # machine that is lost takes all its processes along.
+            node = nodes.pop()
+            there = descendants(raylet(node))
+            cluster.remove_node(node, allow_graceful=False)
+            for process in there:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         elif line.strip() == "add":
             add()
         elif line.strip() == "lose":
@@ -381,7 +405,7 @@ def sweep(address: str, store: str, folder: Path, backend: Any = None, listener:
 
     notebook = folder / "sleepy.ipynb"
     if not notebook.exists():
-        notebook.write_text(SLEEPY_NOTEBOOK)
+        notebook.write_text(sleepy_notebook(folder))
     spec = SweepSpec(
         notebook=str(notebook),
         output=store,

@@ -109,11 +109,19 @@ def test_from_a_machine_outside_of_the_cluster(cluster, tmp_path):
 
 def test_a_node_that_is_killed_loses_no_run(cluster, tmp_path):
     address, holder, _ = cluster
-    kill = When(8, lambda: holder.tell("kill"))
+    raylet, hold = holder.tell("raylet")["pid"], tmp_path / "hold"
+
+    def in_the_midst_of_a_run() -> None:
+        hold.touch()
+        until(lambda: list(tmp_path.glob(f"under-way-{raylet}-*")), 60, "the node has a run")
+        holder.tell("kill")
+        hold.unlink()
+
+    kill = When(8, in_the_midst_of_a_run)
     backend = RayBackend(address)
     result = ray_tools.sweep(address, str(tmp_path / "store"), tmp_path, backend, kill)
     assert kill.acted
-    assert kill.faults, "the node was idle when it was killed"
+    assert kill.faults, "a run was under way when its node was killed"
     assert result.state.retried == len(kill.faults)
     check_complete(tmp_path / "store", result)
     assert holder.tell("add")["nodes"] == 2, "the cluster itself is left alone"
