@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from lepton_ref.datasets.entries import Entry, Member
 from lepton_ref.datasets.faces import FACES
+from lepton_ref.datasets.photographs import PHOTOGRAPHS
 from lepton_ref.datasets.ratings import RATINGS
 from lepton_ref.datasets.texts import TEXTS
 from lepton_ref.framework.errors import ArgumentError
@@ -82,7 +83,7 @@ MNIST_5K = Entry(
 )
 
 CATALOG: dict[str, Entry] = {
-    entry.name: entry for entry in (FASHION_MNIST, MNIST_5K, *TEXTS, *RATINGS, *FACES)
+    entry.name: entry for entry in (FASHION_MNIST, MNIST_5K, *TEXTS, *RATINGS, *FACES, *PHOTOGRAPHS)
 }
 
 

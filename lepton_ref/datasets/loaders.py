@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lepton_ref.datasets import faces, ratings, text_loaders
+from lepton_ref.datasets import faces, photographs, ratings, text_loaders
 from lepton_ref.datasets.idx import decompress, parse_idx
 from lepton_ref.framework.errors import DataError
 
@@ -73,4 +73,5 @@ LOADERS: dict[str, Loader] = {
     "trec": text_loaders.trec,
     "movielens-100k": ratings.movielens_100k,
     "orl-faces": faces.orl_faces,
+    "photographs": photographs.photographs,
 }
