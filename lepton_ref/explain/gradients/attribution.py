@@ -346,6 +346,19 @@ def check_explained(
     return x, y, check_target(where, target, y), full
 
 
+def warn_of_zeros(where: str, gradients: np.ndarray) -> None:
+    """Warn of examples at which no output moves at all: a saturated model, or dead units."""
+    dead = ~gradients.reshape(len(gradients), -1).any(axis=1)
+    if dead.any():
+        warnings.warn(
+            f"{where}: the gradient of example {int(dead.argmax())} is zero everywhere "
+            f"({int(dead.sum())} of {len(dead)}): the model is saturated there. That does not mean "
+            "that nothing mattered; explain the logits, or compare with a baseline "
+            "(integrated_gradients)",
+            SaturationWarning, stacklevel=3,
+        )  # fmt: skip
+
+
 def at_target(outputs: np.ndarray, target: np.ndarray) -> np.ndarray:
     """f_target of each row: (N, K) or (N,) -> float64 (N,)."""
     outputs = np.asarray(outputs, np.float64)
