@@ -95,12 +95,16 @@ class Pairs:
         return error_curve(self.scores, self.genuine)
 
 
-def unit_vectors(vectors: Any, where: str = "unit_vectors") -> np.ndarray:
+def unit_vectors(
+    vectors: Any, where: str = "unit_vectors", argument: str = "vectors"
+) -> np.ndarray:
     """Each row divided by its length, float64.
 
     Parameters
     ----------
     vectors : float array (N, D)
+    where, argument : str
+        What an error names.
 
     Raises
     ------
@@ -110,18 +114,18 @@ def unit_vectors(vectors: Any, where: str = "unit_vectors") -> np.ndarray:
     x = host(vectors)
     if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind not in "fiu":
         raise ArgumentError(
-            where, "vectors", f"shape {x.shape} and dtype {x.dtype}", "numbers (N, D)"
+            where, argument, f"shape {x.shape} and dtype {x.dtype}", "numbers (N, D)"
         )
     x = x.astype(np.float64)
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
         raise ArgumentError(
-            where, "vectors", f"NaN or infinity in row {int(bad.argmax())}", "finite numbers"
+            where, argument, f"NaN or infinity in row {int(bad.argmax())}", "finite numbers"
         )
     largest = np.abs(x).max(axis=1, keepdims=True)
     if (largest == 0).any():
         raise ArgumentError(
-            where, "vectors", f"only zeros in row {int((largest[:, 0] == 0).argmax())}",
+            where, argument, f"only zeros in row {int((largest[:, 0] == 0).argmax())}",
             "vectors with a direction",
         )  # fmt: skip
     x /= largest  # so that no square overflows or vanishes
@@ -148,8 +152,8 @@ def cosine_similarity(a: Any, b: Any = None) -> np.ndarray:
         For vectors of different lengths, not finite, or zero.
     """
     where = "cosine_similarity"
-    u = unit_vectors(a, where)
-    v = u if b is None else unit_vectors(b, where)
+    u = unit_vectors(a, where, "a")
+    v = u if b is None else unit_vectors(b, where, "b")
     if u.shape[1] != v.shape[1]:
         raise ArgumentError(where, "b", f"{v.shape[1]} columns", f"{u.shape[1]}, as `a` has")
     return np.clip(u @ v.T, -1.0, 1.0)
