@@ -83,7 +83,7 @@ def deeplift(
         plain = check_outputs(where, E.asnumpy(y), len(x[part]))
         of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
         index = check_target(where, of_part, plain)
-        dy = E.array(one_hot(index, y, kind))
+        dy = E.array(one_hot(index, y, kind), kind)
         m = backward(E, steps, dy, lambda step, dy: _rescale(E, step, dy))
         moved = x[part].astype(np.float64) - full[part]
         values.append(np.asarray(E.asnumpy(m), np.float64) * moved)
@@ -157,7 +157,7 @@ def guided_backpropagation(
         plain = check_outputs(where, E.asnumpy(y), len(x[part]))
         of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
         index = check_target(where, of_part, plain)
-        dx = backward(E, steps, E.array(one_hot(index, y, kind)), rule)
+        dx = backward(E, steps, E.array(one_hot(index, y, kind), kind), rule)
         values.append(np.asarray(E.asnumpy(dx), np.float64))
         outputs.append(at_target(plain, index))
         chosen.append(index)

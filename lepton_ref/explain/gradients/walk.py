@@ -142,7 +142,7 @@ def backward(E: Any, steps: list[Step], dy: Any, rule: Rule) -> Any:
 def vjp(E: Any, function: Callable[[Any], Any], x: Any, dy: Any) -> Any:
     """(∂function/∂x)ᵀ dy, from the gradient of the scalar Σ function(x) ⊙ dy."""
     # A copy, since MXNet's max-pooling goes wrong on a view of another array.
-    leaf = E.parameter(x)
+    leaf = E.parameter(x, dtype_name(x))
     _, dx = E.value_and_grad(lambda a: E.sum(E.multiply(function(a), dy)))(leaf)
     return dx
 
