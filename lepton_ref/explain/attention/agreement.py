@@ -50,14 +50,17 @@ def kendall_agreement(
     for name, array in (("first", a), ("second", b)):
         if not np.isfinite(array[real]).all():
             raise ArgumentError(where, name, "entries that are not finite", "finite numbers")
-    found = [kendalltau(x[row], y[row]) for x, y, row in zip(a, b, real)]
-    taus = np.array([r.statistic for r in found])
+    taus, chances = np.full(len(a), np.nan), np.ones(len(a))
+    for n, row in enumerate(real):
+        if row.sum() > 1:
+            found = kendalltau(a[n, row], b[n, row])
+            taus[n], chances[n] = found.statistic, found.pvalue
     known = np.isfinite(taus)
     if not known.any():
         raise ArgumentError(where, "mask", "no review of two ranked words", "at least one")
     interval = bootstrap_interval(np.mean, (taus[known],), rng, resamples)
-    unlikely = np.array([r.pvalue for r in found])[known] < 0.05
-    return Agreement(float(taus[known].mean()), interval, taus, float(unlikely.mean()))
+    unlikely = float((chances[known] < 0.05).mean())
+    return Agreement(float(taus[known].mean()), interval, taus, unlikely)
 
 
 def null_variance(num_words: int) -> float:
