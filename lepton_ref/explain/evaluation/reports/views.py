@@ -1,0 +1,368 @@
+"""What a report says of a picture, a review, a patient, a recommendation: each in its own words.
+
+A view turns numbers of players into evidence with names, the change that would have flipped the
+decision into a sentence, and everything into what the one picture shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from lepton_ref.explain.evaluation.players import player_values, spread
+from lepton_ref.explain.evaluation.reports.words import listed, measurement, number, rank, title
+from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.errors import ArgumentError
+
+WHERE = "report"
+
+
+class Evidence(NamedTuple):
+    """One thing that spoke for the decision (positive) or against it."""
+
+    name: str
+    value: float
+
+
+class View(Protocol):
+    """What :func:`report` asks of a view."""
+
+    kind: str
+    title: str
+    limits: str
+
+    def decided(self, target: int) -> str: ...
+    def sure(self, times: str) -> str: ...
+    def recorded(self, right: int, of: int) -> str: ...
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]: ...
+    def picture(self, found: Attribution, example: int) -> dict[str, Any]: ...
+    def changed(self, found: Attribution, example: int) -> str: ...
+
+
+def _merged(names: Sequence[str], values: np.ndarray) -> list[Evidence]:
+    """One piece of evidence for each name, the largest first."""
+    total: dict[str, float] = {}
+    for name, value in zip(names, values):
+        total[name] = total.get(name, 0.0) + float(value)
+    return sorted((Evidence(*pair) for pair in total.items()), key=lambda e: -abs(e.value))
+
+
+def _needs(view: str, what: str, got: int, expected: int) -> None:
+    if got != expected:
+        raise ArgumentError(
+            WHERE, "view", f"{got} {what} in {view}", f"{expected}, one for each player"
+        )
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """A picture and the names of what it may show.
+
+    Attributes
+    ----------
+    pixels : np.ndarray
+        uint8 (H, W) as a person sees it, or (H, W, 3).
+    classes : sequence of str
+    players : np.ndarray, optional
+        int64, of the shape of one example: the patches that belong together.
+    subject : str
+        What is shown: "picture of a piece of clothing".
+    """
+
+    pixels: np.ndarray
+    classes: Sequence[str]
+    players: np.ndarray | None = None
+    subject: str = "a picture"
+    kind: str = field(default="image", init=False)
+    title: str = field(default="Why the program said what this picture shows", init=False)
+    limits: str = field(
+        default="It says which parts of the picture the program reacted to. It does not say that "
+        "those parts are what a person would look at, and it says nothing of what was never "
+        "in the picture.",
+        init=False,
+    )
+
+    def decided(self, target: int) -> str:
+        return f"The program says that this is: {self.classes[target]}."
+
+    def sure(self, times: str) -> str:
+        return f"When the program is as sure as it is here, it is right {times}."
+
+    def recorded(self, right: int, of: int) -> str:
+        return (
+            f"We checked this on {of} other pictures about which it was as sure: {right} of its "
+            f"answers were right."
+        )
+
+    def _regions(self, found: Attribution, example: int) -> tuple[list[str], np.ndarray]:
+        values = np.asarray(found.values[example])
+        plane = values.sum(axis=0) if values.ndim == 3 else values
+        h, w = plane.shape
+        rows, columns = np.arange(h) * 3 // h, np.arange(w) * 3 // w
+        high, wide = ("upper", "middle", "lower"), ("left", "centre", "right")
+        names = [
+            "the centre" if r == c == 1 else f"the {high[r]} {wide[c]}"
+            for r in range(3)
+            for c in range(3)
+        ]
+        cell = rows[:, None] * 3 + columns
+        return names, np.bincount(cell.ravel(), plane.ravel(), 9)
+
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
+        names, values = self._regions(found, example)
+        return _merged([f"{name} of the picture" for name in names], values)
+
+    def picture(self, found: Attribution, example: int) -> dict[str, Any]:
+        values = np.asarray(found.values[example])
+        if self.players is not None:
+            whole = player_values(values[None], self.players)
+            values = spread(whole, self.players, (1, *values.shape))[0]
+        plane = values.sum(axis=0) if values.ndim == 3 else values
+        shown = np.asarray(self.pixels)
+        if shown.shape[:2] != plane.shape:
+            raise ArgumentError(
+                WHERE, "view", f"a picture of {shown.shape[:2]}", f"{plane.shape}, as explained"
+            )
+        plain = np.repeat(shown[:, :, None], 3, axis=2) if shown.ndim == 2 else shown
+        return {
+            "form": "picture",
+            "plain": _png(plain.astype(np.uint8)),
+            "marked": _png(_marked(plain, plane)),
+        }
+
+    def changed(self, found: Attribution, example: int) -> str:
+        gone = np.asarray(found.settings["changed"][example])
+        instead = self.classes[int(found.settings["decision"][example])]
+        if self.players is None:
+            return f"With {len(gone)} of its pixels left blank it would have said: {instead}."
+        mask = np.isin(np.asarray(self.players), gone)
+        flat = mask.any(axis=0) if mask.ndim == 3 else mask
+        covered = Attribution(
+            flat[None].astype(float), found.x[:1], found.target[:1], found.outputs[:1], "mask"
+        )
+        names, counts = self._regions(covered, 0)
+        where = [names[i] for i in np.argsort(-counts, kind="stable")[:3] if counts[i] > 0]
+        share = 100 * flat.mean()
+        return (
+            f"With {'one small square' if len(gone) == 1 else f'{len(gone)} small squares'} "
+            f"left blank (about {max(1, round(share))} % of the picture, at {listed(where)}) it "
+            f"would have said: {instead}."
+        )
+
+
+def _marked(plain: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """The picture, paler, with blue over what spoke for and orange over what spoke against."""
+    most = np.abs(plane).max()
+    weight = np.abs(plane)[:, :, None] / most if most > 0 else np.zeros((*plane.shape, 1))
+    colour = np.where(plane[:, :, None] > 0, [11, 98, 168], [214, 96, 0])
+    ground = 0.6 * plain + 0.4 * 255
+    return np.rint(ground * (1 - weight) + colour * weight).astype(np.uint8)
+
+
+def _png(pixels: np.ndarray) -> str:
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class ReviewView:
+    """A text in words, and what it may be.
+
+    Attributes
+    ----------
+    words : sequence of str
+        As the model read them, one for each player.
+    classes : sequence of str
+    """
+
+    words: Sequence[str]
+    classes: Sequence[str]
+    kind: str = field(default="review", init=False)
+    title: str = field(default="Why the program read this review as it did", init=False)
+    limits: str = field(
+        default="It says which words the program reacted to. The program counts on words and their "
+        "neighbours; it does not understand the text, and irony may fool it.",
+        init=False,
+    )
+
+    def decided(self, target: int) -> str:
+        return f"The program says that this review is: {self.classes[target]}."
+
+    def sure(self, times: str) -> str:
+        return f"When the program is as sure as it is here, it is right {times}."
+
+    def recorded(self, right: int, of: int) -> str:
+        return (
+            f"We checked this on {of} other reviews about which it was as sure: {right} of its "
+            f"answers were right."
+        )
+
+    def _values(self, found: Attribution, example: int) -> np.ndarray:
+        values = np.asarray(found.values[example])
+        values = values.sum(axis=-1) if values.ndim == 2 else values
+        if len(values) < len(self.words):
+            _needs("ReviewView", "words", len(self.words), len(values))
+        return values[: len(self.words)]
+
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
+        return _merged([f"the word “{w}”" for w in self.words], self._values(found, example))
+
+    def picture(self, found: Attribution, example: int) -> dict[str, Any]:
+        values = self._values(found, example)
+        most = np.abs(values).max() or 1.0
+        marks = [(w, float(v / most)) for w, v in zip(self.words, values)]
+        return {"form": "words", "words": marks}
+
+    def changed(self, found: Attribution, example: int) -> str:
+        gone = np.asarray(found.settings["changed"][example])
+        names = [f"“{self.words[i]}”" for i in gone]
+        instead = self.classes[int(found.settings["decision"][example])]
+        kind = "word" if len(names) == 1 else "words"
+        return f"Without the {kind} {listed(names)} it would have said: {instead}."
+
+
+@dataclass(frozen=True)
+class PatientView:
+    """Measurements of one person, beside those of others.
+
+    Attributes
+    ----------
+    names : sequence of str
+        Of the measurements; those of the breast cancer data are put in plain words.
+    measured : np.ndarray
+        float64 (F,), in their units.
+    others : np.ndarray
+        float64 (B, F), of the people that the program learned from.
+    classes : sequence of str
+    to_units : callable, optional
+        From what the model reads, (1, F), to units; for the change that is reported.
+    """
+
+    names: Sequence[str]
+    measured: np.ndarray
+    others: np.ndarray
+    classes: Sequence[str]
+    to_units: Any = None
+    kind: str = field(default="patient", init=False)
+    title: str = field(default="Why the program judged these measurements as it did", init=False)
+    limits: str = field(
+        default="It says which measurements the program reacted to, not what caused them, and "
+        "changing a number would not heal anybody. It is no diagnosis: a physician who knows "
+        "the patient makes that.",
+        init=False,
+    )
+
+    def decided(self, target: int) -> str:
+        return f"The program says that this tumour is: {self.classes[target]}."
+
+    def sure(self, times: str) -> str:
+        return f"When the program is as sure as it is here, it is right {times}."
+
+    def recorded(self, right: int, of: int) -> str:
+        return (
+            f"We checked this on {of} other patients about whom it was most nearly as sure: "
+            f"{right} of its answers were right."
+        )
+
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
+        values = np.asarray(found.values[example])
+        _needs("PatientView", "names", len(self.names), len(values))
+        standing = np.mean(np.asarray(self.others) < np.asarray(self.measured), axis=0)
+        return _merged(
+            [
+                f"{measurement(name)}: {number(float(m))} ({rank(float(s))} patients)"
+                for name, m, s in zip(self.names, self.measured, standing)
+            ],
+            values,
+        )
+
+    def picture(self, found: Attribution, example: int) -> dict[str, Any]:
+        return {"form": "bars"}
+
+    def changed(self, found: Attribution, example: int) -> str:
+        where = np.asarray(found.settings["changed"][example])
+        point = np.asarray(found.settings["counterfactual"][example], np.float64)
+        if self.to_units is not None:
+            point = np.asarray(self.to_units(point[None]))[0]
+        moves = [
+            f"{measurement(self.names[i])} had been {number(float(point[i]))} instead of "
+            f"{number(float(self.measured[i]))}"
+            for i in where
+        ]
+        instead = self.classes[int(found.settings["decision"][example])]
+        return f"If {listed(moves)}, it would have said: {instead}."
+
+
+@dataclass(frozen=True)
+class RecommendationView:
+    """What a person rated, and what is suggested to them.
+
+    Attributes
+    ----------
+    items : sequence of str
+        Titles of what was rated, one for each player.
+    ratings : sequence of float
+        Stars; 0 says that it was not rated.
+    suggested : str
+        Title of the suggestion.
+    titles : sequence of str
+        Of all outputs of the model, for what would have been suggested instead.
+    most : int
+        The highest rating.
+    """
+
+    items: Sequence[str]
+    ratings: Sequence[float]
+    suggested: str
+    titles: Sequence[str] = ()
+    most: int = 5
+    kind: str = field(default="recommendation", init=False)
+    title: str = field(default="Why this is suggested to you", init=False)
+    limits: str = field(
+        default="It says which of your ratings led to this suggestion. It rests on what people "
+        "with ratings like yours liked, and knows nothing else about you.",
+        init=False,
+    )
+
+    def decided(self, target: int) -> str:
+        return f"The program suggests: {title(self.suggested)}."
+
+    def sure(self, times: str) -> str:
+        return (
+            f"Of things about which the program is as sure as it is here, people then gave four "
+            f"stars or five {times}."
+        )
+
+    def recorded(self, right: int, of: int) -> str:
+        return (
+            f"We checked this on {of} other ratings that the program did not know: {right} of "
+            f"these guesses were right."
+        )
+
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
+        values = np.asarray(found.values[example])
+        _needs("RecommendationView", "titles", len(self.items), len(values))
+        named = [
+            f"that you gave {stars:g} of {self.most} stars to “{title(name)}”"
+            if stars
+            else f"that you know “{title(name)}”"
+            for name, stars in zip(self.items, self.ratings)
+        ]
+        return _merged(named, values)
+
+    def picture(self, found: Attribution, example: int) -> dict[str, Any]:
+        return {"form": "bars"}
+
+    def changed(self, found: Attribution, example: int) -> str:
+        gone = [f"“{title(self.items[i])}”" for i in np.asarray(found.settings["changed"][example])]
+        instead = int(found.settings["decision"][example])
+        other = f"“{title(self.titles[instead])}”" if len(self.titles) else "something else"
+        return f"Had you not rated {listed(gone)}, {other} would have been suggested first."
