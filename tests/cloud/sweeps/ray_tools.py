@@ -234,6 +234,8 @@ def _room() -> Iterator[tuple[Path, dict[str, str]]]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": str(folder / "r"),
         "PYTHONPATH": spare(folder),
+        # As deploy/Containerfile has it: else a head now and then loses the server of a client.
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
     }
     try:
         yield folder, env

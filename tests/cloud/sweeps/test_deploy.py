@@ -152,6 +152,12 @@ def test_numpy_of_the_gpu_image_is_that_of_the_second_leg() -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINERFILES)
+def test_a_head_forks_without_the_handlers_of_grpc(name: str) -> None:
+    settings = [arguments for word, arguments in instructions(name) if word == "ENV"]
+    assert any("GRPC_ENABLE_FORK_SUPPORT=0" in words.split() for words in settings)
+
+
+@pytest.mark.parametrize("name", CONTAINERFILES)
 def test_a_login_shell_finds_the_environment(name: str) -> None:
     """Ray's launcher runs its commands in one, and /etc/profile sets PATH anew."""
     runs = [arguments for word, arguments in instructions(name) if word == "RUN"]

@@ -273,8 +273,8 @@ def test_a_connection_that_fails_says_why(fake, monkeypatch, tmp_path):
     thread.join(10)
 
 
-def test_a_head_that_was_too_busy_is_asked_once_more(fake, monkeypatch, tmp_path):
-    fake.too_busy = 1
+def test_a_head_that_gave_no_server_is_asked_again(fake, monkeypatch, tmp_path):
+    fake.too_busy = 2
     connection, _ = serve_main(fake, monkeypatch, tmp_path)
     assert hear(connection, "ready") == (3,)
     connection.send(("close", 1.0))
@@ -282,7 +282,7 @@ def test_a_head_that_was_too_busy_is_asked_once_more(fake, monkeypatch, tmp_path
 
 
 def test_and_not_for_ever(fake, monkeypatch, tmp_path):
-    fake.too_busy = 2
+    fake.too_busy = 3
     connection, thread = serve_main(fake, monkeypatch, tmp_path)
     assert hear(connection, "failed")[0] == "ConnectionAbortedError"
     thread.join(10)

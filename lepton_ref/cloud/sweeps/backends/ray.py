@@ -50,8 +50,10 @@ QUEUED = 64
 MOST = 4000
 #: Seconds in which an address must answer, the loading of Ray aside.
 ANSWER = 14.0
-#: Seconds in which a cluster of our own must be up, or a head has a server for a client.
+#: Seconds in which a cluster of our own must be up.
 START = 75.0
+#: Seconds in which a head has a server for a client: three attempts, 30 s for each that fails.
+SERVER = 120.0
 
 _SLOW = "timed out during startup"
 _DRIVER = "lepton_ref.cloud.sweeps.worker:attempt"
@@ -251,7 +253,7 @@ class RayBackend:
             # An address that was asked has answered; for a client it starts two processes now.
             left = 2 * ANSWER if self._where else ANSWER
             if self.address.startswith("ray://"):
-                left = START
+                left = SERVER
             self._await("ready", left, f"connecting to the Ray address {self.address}")
         if self.address is None and not self.slots:
             raise BackendError(

@@ -213,17 +213,20 @@ class Broker:
             return self._changed.wait_for(lambda: not self._refs, timeout=seconds)
 
 
-def connect(ray: Any, init: dict[str, Any]) -> None:
-    """Initialise Ray; twice where the head was too busy the first time.
+def connect(ray: Any, init: dict[str, Any], attempts: int = 3) -> None:
+    """Initialise Ray; again where the head could not start a server for this client.
 
-    For a client from outside the head starts a server, and gives up on it after 30 s.
+    For a client from outside the head forks a server. Where gRPC's fork handlers are on, one in a
+    few of these ends at once, and the head waits 30 s for it before it says so
+    (``GRPC_ENABLE_FORK_SUPPORT=0`` at the head prevents it); a busy head may be too slow for one.
     """
-    try:
-        ray.init(**init)
-    except ConnectionAbortedError as error:
-        if "Starting Ray client server failed" not in str(error):
-            raise
-        ray.init(**init)
+    for left in reversed(range(attempts)):
+        try:
+            ray.init(**init)
+            return
+        except ConnectionAbortedError as error:
+            if "Starting Ray client server failed" not in str(error) or not left:
+                raise
 
 
 def main() -> None:
