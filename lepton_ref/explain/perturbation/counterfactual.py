@@ -39,7 +39,7 @@ class Lead:
     to : int or None
         The decision that is wanted; None takes any other.
     margin : float
-        By how much the other decision must lead.
+        By how much the other decision must lead for this to be negative.
     """
 
     def __init__(self, decided: int, to: int | None, margin: float) -> None:
@@ -72,7 +72,7 @@ def counterfactual(
     levels: int = 32,
     players: Any = None,
     baseline: Any = None,
-    margin: float = 0.0,
+    margin: float | None = None,
     batch_size: int = 256,
     engine: str | Engine | None = None,
     seed: int | None = None,
@@ -101,8 +101,9 @@ def counterfactual(
         Quantiles of each column that are tried.
     players, baseline : optional
         As for ``exact_shapley``: what is taken out together, and what it looks like then.
-    margin : float
-        How far the other decision must lead.
+    margin : float, optional
+        How far the other decision must lead; by default a thousandth of the present lead, so that
+        it is not rounding that decides.
     batch_size : int
     engine : str or Engine, optional
     seed : None
@@ -115,8 +116,8 @@ def counterfactual(
         when this change alone is undone, 0 where nothing changed (eq. perturbation-undoing). In
         ``settings``: ``counterfactual``; ``flipped`` bool (N,), False where none was found (x′ is
         then x); ``decision`` int (N,) of x′; ``changed``, for each example the columns or players;
-        ``cost`` (N,), MADs or number of players; ``at_least`` (N,), a size below which nothing
-        flips (removal only).
+        ``cost`` (N,), MADs or number of players; ``margin`` (N,); ``at_least`` (N,), a size below
+        which nothing flips (removal only).
 
     Raises
     ------
@@ -126,7 +127,8 @@ def counterfactual(
         as all explainers.
     """
     whole(WHERE, 2, levels=levels)
-    positive(WHERE, zero=True, margin=margin)
+    if margin is not None:
+        positive(WHERE, zero=True, margin=margin)
     rows = None
     if training is not None:
         if players is not None or baseline is not None:
@@ -143,9 +145,12 @@ def counterfactual(
     decided = decisions(asked.outputs)
     _check_decision(asked, target, decided, to)
     found = []
-    for game, was in zip(asked.games, decided):
+    margins = []
+    for game, was, y in zip(asked.games, decided, asked.outputs[:, None]):
         fixed = _check_immutable(immutable, game)
-        lead = Lead(int(was), to, margin)
+        lead = Lead(int(was), to, 0.0)
+        lead.margin = 1e-3 * float(lead(y)[0]) if margin is None else margin
+        margins.append(lead.margin)
         if rows is None:
             found.append(smallest_removal(game, lead, fixed))
         else:
@@ -159,7 +164,7 @@ def counterfactual(
         ]),
         "changed": [one.changed for one in found],
         "cost": np.array([one.cost for one in found]),
-        "margin": margin,
+        "margin": np.array(margins),
     }  # fmt: skip
     if rows is None:
         settings["at_least"] = np.array([one.at_least for one in found])
