@@ -178,7 +178,7 @@ def test_the_cascade_begins_at_the_output(rng):
 
 
 def overconfident(rng, n=4000, factor=2.5):
-    """Labels drawn from softmax(z), a model that says factor · z: the right temperature is known."""
+    """Labels drawn from softmax(z) for a model that says factor · z: T is known."""
     z = rng.normal(size=(n, 4)) * 1.5
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     y = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)

@@ -1,0 +1,368 @@
+"""Reports, reasons of recommenders and the ranking of the page explain/evaluation."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import lepton_ref
+from lepton_ref.explain import counterfactual
+from lepton_ref.explain.evaluation import (
+    ImageView,
+    PatientView,
+    RatedByMany,
+    RecommendationView,
+    Record,
+    ReviewView,
+    Task,
+    edge_detector,
+    evaluate,
+    from_because,
+    patches,
+    random_attribution,
+    recommended,
+    report,
+    winners,
+)
+from lepton_ref.explain.evaluation.ranking import caught, estimate, table
+from lepton_ref.explain.evaluation.reports import (
+    listed,
+    measurement,
+    number,
+    rank,
+    strength,
+    times,
+    title,
+)
+from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.layers import Dense
+
+
+class Page(HTMLParser):
+    """Tags, attributes and words of a file, and whether its tags are closed in order."""
+
+    EMPTY = {"meta", "img", "br", "link", "hr", "input"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, k, v) for k, v in attrs]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+def attribution(values, x=None, target=1, method="kernel_shap", **settings):
+    values = np.asarray(values, float)[None]
+    x = np.ones_like(values) if x is None else x
+    goal = np.array([target])
+    return Attribution(values, x, goal, np.array([2.0]), method, settings=settings)
+
+
+def review(words=("good", "<b>bad</b>", "book"), values=(2.0, -1.0, 0.1), **more):
+    view = ReviewView(words, ("negative", "positive"))
+    return report(attribution(values), view, 0.9, **more)
+
+
+def patient():
+    names = ("worst concave points", "mean texture")
+    view = PatientView(
+        names, np.array([3.0, 1.0]), np.arange(20.0).reshape(10, 2) / 5, ("ill", "well")
+    )
+    return report(attribution([3.0, -1.0]), view, 0.97)
+
+
+def suggestion():
+    view = RecommendationView(("Godfather, The", "Fargo"), (5, 0), "Star Wars", ("a", "b"))
+    found = attribution([1.0, -0.5], changed=[np.array([0])], decision=np.array([1]))
+    change = attribution([1.0, 0.0], changed=[np.array([0])], decision=np.array([1]),
+                         flipped=np.array([True]))  # fmt: skip
+    return report(found, view, 0.5, counterfactual=change, record=Record(41, 100))
+
+
+def picture():
+    shape = (1, 6, 6)
+    values = np.zeros(shape)
+    values[0, :2, :2], values[0, 4:, 4:] = 1.0, -0.5
+    view = ImageView(np.full((6, 6), 200, np.uint8), ("hat", "shoe"), patches(shape, 2))
+    return report(attribution(values), view, 0.999)
+
+
+@pytest.mark.parametrize("made", [review, patient, suggestion, picture])
+def test_a_report_is_one_sound_file(made):
+    """Closed tags, one heading, texts for pictures, no script, and nothing from another host."""
+    told = made()
+    page = Page(told.html)
+    assert page.tags.count("h1") == 1 == page.tags.count("main")
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+    assert ("html", "lang", "en") in page.attributes
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"{tag} {name}"
+        if name in ("src", "href"):
+            assert value.startswith("data:image/png;base64,")
+        if tag == "img" and name == "alt":
+            assert len(value) > 10
+        if name == "aria-label":
+            assert "Spoke for it" in value
+    assert not re.search(r"url\(|@import|https?://", told.html)
+    assert "default-src 'none'" in told.html
+    assert "@media print" in told.html and "prefers-color-scheme: dark" in told.html
+    words = " ".join("".join(page.words).split())
+    for sentence in (told.decided, told.sure, told.changed, told.limits):
+        assert sentence in words, "the file says what the text says"
+
+
+def test_what_comes_from_outside_is_escaped():
+    told = review()
+    assert "<b>" not in told.html and "&lt;b&gt;bad" in told.html
+    nasty = ReviewView(("a", "b", "c"), ("x", '"><script>alert(1)</script>'))
+    html = report(attribution([1.0, 2.0, 3.0]), nasty, 0.5).html
+    assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_what_a_report_says():
+    told = review(record=Record(88, 100))
+    assert told.decided == "The program says that this review is: positive."
+    assert "about 9 times out of 10" in told.sure and "88 of its answers" in told.checked
+    assert [e.name for e in told.spoke_for] == ["the word “good”", "the word “book”"]
+    assert [e.name for e in told.spoke_against] == ["the word “<b>bad</b>”"]
+    assert told.spoke_for[0].value == pytest.approx(2 / 3.1)
+    assert told.changed == "This was not looked for."
+    assert "the word “good”" in told.alt and told.decided in told.text
+    assert repr(told).startswith("Report: The program says")
+    other = suggestion()
+    assert (
+        "“The Godfather”" in other.spoke_for[0].name and "5 of 5 stars" in other.spoke_for[0].name
+    )
+    assert (
+        other.changed == "Had you not rated “The Godfather”, “b” would have been suggested first."
+    )
+    assert "41 of these guesses" in other.checked and "that you know “Fargo”" in other.alt
+    assert "upper left" in picture().spoke_for[0].name
+    assert "lower right" in picture().spoke_against[0].name
+    assert patient().spoke_for[0].name.startswith("number of dents in the nuclei's outline, at the")
+
+
+def test_words_that_occur_twice_count_together():
+    told = review(("well", "well", "ill"), (1.0, -0.4, 0.4))
+    assert told.spoke_for[0].name == "the word “well”"
+    assert told.spoke_for[0].value == pytest.approx(0.6)
+
+
+def test_counterfactuals_of_real_models(rng):
+    """A picture and a patient whose decisions a found change flips, told in words."""
+    layer = Dense(4, 2, rng=rng)
+    layer.load_state(
+        {"weight": np.array([[0, 1], [0, 2], [0, 0], [0, 0.0]]), "bias": np.array([1, 0.0])}
+    )
+    x = np.array([[1.0, 1.0, 1.0, 1.0]], np.float32)
+    change = counterfactual(layer, x, baseline=0.0)
+    found = attribution([1.0, 2.0, 0, 0], x=x)
+    told = report(found, ReviewView("abcd", ("no", "yes")), 0.8, counterfactual=change)
+    assert told.changed.startswith("Without the word") and told.changed.endswith("said: no.")
+    rows = rng.normal(size=(40, 4)).astype("float32")
+    moved = counterfactual(layer, x, training=rows)
+    view = PatientView("abcd", 10 * x[0], 10 * rows, ("no", "yes"), to_units=lambda v: 10 * v)
+    told = report(found, view, 0.8, counterfactual=moved)
+    assert "instead of 10" in told.changed and told.changed.endswith("it would have said: no.")
+    firm = counterfactual(lambda x: np.tile([0.0, 9.0], (len(x), 1)), x, baseline=0.0)
+    told = report(found, ReviewView("abcd", ("no", "yes")), 0.8, counterfactual=firm)
+    assert told.changed == "Nothing that we tried would have changed the answer."
+    plane = np.ones((1, 2, 2), np.float32)
+    box = lambda x: np.stack([np.full(len(x), 1.5), x.sum(axis=(1, 2))], axis=1)
+    players = np.arange(4).reshape(2, 2)
+    for own, words in ((players, "small squares left blank"), (None, "of its pixels left blank")):
+        gone = counterfactual(box, plane, players=players, baseline=0.0)
+        image = ImageView(np.full((2, 2), 9, np.uint8), ("dark", "light"), own)
+        told = report(attribution(plane[0], x=plane), image, 0.7, counterfactual=gone)
+        assert words in told.changed and told.changed.endswith("said: dark.")
+
+
+def test_a_saved_report_is_read_back(tmp_path):
+    told = review()
+    assert told.save(tmp_path / "a.html").read_text(encoding="utf-8") == told.html
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"example": 1}, "`example` has the value 1; expected 0..0"),
+        ({"top": 0}, "`top` has the value 0"),
+        ({"values": (0.0, 0.0, 0.0)}, "only zeros"),
+        ({"values": (1.0, 2.0)}, "3 words in ReviewView; expected 2"),
+        ({"counterfactual": attribution([1.0, 2.0, 3.0], x=np.zeros((1, 3)))}, "another example"),
+    ],
+)
+def test_wrong_reports_are_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        review(**options)
+
+
+def test_more_refusals():
+    with pytest.raises(ArgumentError, match="`probability` has the value 1.5"):
+        report(attribution([1.0]), ReviewView(("a",), ("x", "y")), 1.5)
+    small = ImageView(np.zeros((3, 3), np.uint8), ("a", "b"))
+    with pytest.raises(ArgumentError, match=r"a picture of \(3, 3\)"):
+        report(attribution(np.ones((1, 6, 6))), small, 0.5)
+    with pytest.raises(ArgumentError, match="a probability"):
+        times(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (1.0, "more than 99 times out of 100"),
+        (0.97, "about 97 times out of 100"),
+        (0.9, "about 9 times out of 10"),
+        (0.5, "about 5 times out of 10"),
+        (0.12, "about once out of 10"),
+        (0.02, "about 2 times out of 100"),
+        (0.001, "less than once out of 100"),
+    ],
+)
+def test_probabilities_in_words(p, said):
+    assert times(p) == said
+
+
+def test_numbers_in_words():
+    assert [number(v) for v in (0, 25.38, 0.07314, 1210.4, 1.234e-5)] == [
+        "0", "25.4", "0.0731", "1,210", "1.23e-05",
+    ]  # fmt: skip
+    assert rank(0.97) == "higher than 97 of 100" and rank(0.2) == "lower than 80 of 100"
+    assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
+    assert [strength(s) for s in (0.5, 0.25, 0.1, 0.05, 0.01)] == [
+        "by far the most", "strongly", "clearly", "a little", "hardly",
+    ]  # fmt: skip
+    assert title("Good, the Bad and the Ugly, The") == "The Good, the Bad and the Ugly"
+    assert title("Me, Myself") == "Me, Myself"
+    assert measurement("area error") == "area of the cell nuclei, how uncertain its average is"
+    assert measurement("age") == "age"
+
+
+# --- recommenders --------------------------------------------------------------------------
+
+
+def ratings():
+    from lepton_ref.recsys.evaluation import Ratings
+
+    rng = np.random.default_rng(3)
+    pairs = [(u, i) for u in range(30) for i in range(12) if rng.random() < 0.6]
+    users, items = np.array(pairs).T
+    return Ratings.of(users, items, rng.integers(1, 6, len(users)), scale=(1, 5))
+
+
+def test_reasons_of_three_recommenders_are_one_kind():
+    """Each is complete: base and contributions give the score."""
+    from lepton_ref.recsys.content import Because
+    from lepton_ref.recsys.neighbours import CollaborativeFiltering, NearestNeighbours
+
+    table = ratings()
+    near = NearestNeighbours(k=5).fit(table)
+    reason = near.because(0, 3)
+    found = from_because(reason)
+    assert abs(found.gap[0]) < 1e-9
+    assert found.settings["items"] == tuple(reason.neighbours.tolist())
+    public = CollaborativeFiltering(top=5).fit(table)
+    person = {1: 5.0, 2: 2.0, 4: 4.0}
+    shares = public.because(person, 3, k=10)
+    found = from_because(shares)
+    at = np.flatnonzero(public.item_ids == 3)[0]
+    assert found.outputs[0] == pytest.approx(np.asarray(public.predict(person))[at])
+    own = Because(1.5, 0.5, np.array([2, 0]), np.array([0.7, 0.3]))
+    found = from_because(own, names=["a", "b", "c"])
+    assert found.settings["items"] == ("c", "a") and abs(found.gap[0]) < 1e-12
+    with pytest.raises(ArgumentError, match="type int"):
+        from_because(3)
+    with pytest.raises(ArgumentError, match="no item"):
+        from_because([])
+
+
+def test_each_row_is_scored_with_its_own_items():
+    model = lepton_ref.load_model("matrix_factorization_model")
+    columns = np.array([[0, 5, 9], [3, 7, 2]])
+    box, given = RatedByMany(model, columns), np.array([[5.0, 3, 0], [1, 0, 4]])
+    found = box.ratings(given)
+    ids = np.asarray(model.item_ids)
+    for n in range(2):
+        person = {ids[c].item(): r for c, r in zip(columns[n], given[n]) if r}
+        np.testing.assert_allclose(found[n], model.predict(person), atol=1e-9)
+    led = box(given)
+    free = np.setdiff1d(np.arange(len(ids)), columns[1])
+    np.testing.assert_allclose(led[1, free], (found[1] - found[1].mean())[free])
+    assert (led[1, columns[1]] == -10).all(), "what a person has is not suggested"
+    np.testing.assert_allclose(box.select([1, 1])(given[[1, 1]])[0], led[1])
+    for bad, message in (
+        (np.zeros(3, int), r"of shape \(3,\)"), (np.array([[1, 1]]), "an item twice"),
+        (np.array([[1, 9999]]), "the value 9999"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=message):
+            RatedByMany(model, bad)
+    with pytest.raises(ArgumentError, match=r"shape \(3, 3\)"):
+        box(np.zeros((3, 3)))
+
+
+# --- ranking -------------------------------------------------------------------------------
+
+
+def small_task(rng, **more):
+    """A linear classifier: its contributions must win, the controls must be caught."""
+    layer = Dense(8, 2, rng=rng)
+    w = rng.normal(size=(8, 2)) * 2
+    layer.load_state({"weight": w, "bias": np.zeros(2)})
+    x = rng.normal(size=(60, 8)).astype("float32")
+    target = (x @ w).argmax(axis=1)
+
+    def exact(model, x, target=None):
+        now = np.asarray(model.state()["weight"], float)
+        return Attribution(x * now.T[target], x, target, np.zeros(len(x)), "exact")
+
+    explainers = {"exact": exact, "random": random_attribution, "edge_detector": edge_detector}
+    return Task("small", layer, x, target, 0.0, explainers | more, weights=layer)
+
+
+def test_the_ranking_tells_the_truth_from_the_controls(rng):
+    names = []
+    scores, values = evaluate(small_task(rng), draws=8, sanity_examples=20, progress=names.append)
+    assert [s.explainer for s in scores][0] == "exact" == names[0]
+    best = scores[0]
+    assert best.beats(scores[1]) and winners(scores) == ["exact"] == recommended(scores)
+    assert caught(scores, "edge_detector") and caught(scores, "random")
+    assert not caught(scores, "exact")
+    assert 0 <= best.infidelity.mean < 0.9
+    assert all(0 <= s.infidelity.mean <= 1 for s in scores)
+    assert best.deletion.low < best.deletion.mean < best.deletion.high
+    assert set(values) == {"exact", "random", "edge_detector"} and values["exact"].shape == (60, 8)
+    shown = table(scores)
+    assert "control: random" in shown and f"{best.deletion.mean:.3f}" in shown
+    assert "60 examples, 3 explainers" in repr(small_task(rng))
+
+
+def test_a_task_needs_its_controls(rng):
+    task = small_task(rng)
+    del task.explainers["random"]
+    with pytest.raises(ArgumentError, match="no explainer random; expected both controls"):
+        evaluate(task)
+
+
+def test_estimates_cover(rng):
+    """The interval of a mean holds the true one about 95 times out of 100."""
+    hits = 0
+    for seed in range(100):
+        found = estimate(rng.exponential(size=50), seed, resamples=300)
+        hits += found.low <= 1 <= found.high
+    assert hits >= 85
