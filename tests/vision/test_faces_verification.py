@@ -167,12 +167,14 @@ def test_tar_at_far_is_the_best_that_any_threshold_reaches(rng):
 
 
 def test_a_rate_that_is_a_share_of_pairs_is_met_exactly():
-    """3 of 10 impostors at FAR 0.3, although 0.3 is no floating-point number."""
+    """3 of 10 impostors at FAR 0.3, and 1 of 10 at a rate that is a rounding below 0.1."""
     scores = np.r_[np.linspace(0.1, 1.0, 10), 0.85]
     genuine = np.r_[np.zeros(10, bool), True]
     point = operating_point(error_curve(scores, genuine), 0.3, 10)
     assert point.false_accept == pytest.approx(0.3) and point.true_accept == 1.0
     assert operating_point(error_curve(scores, genuine), 0.1, 10).resolved
+    assert 1 - 0.9 < 0.1
+    assert operating_point(error_curve(scores, genuine), 1 - 0.9, 10).false_accept == 0.1
     assert not operating_point(error_curve(scores, genuine), 0.09, 10).resolved
 
 
@@ -213,6 +215,10 @@ def test_threshold_is_chosen_on_validation_and_applied_to_others(rng):
         (lambda c, p: identity_intervals(p, {}, np.random.default_rng(0)), "`statistics` has none"),
         (lambda c, p: identity_intervals([], {}, np.random.default_rng(0)), "no pairs; expected"),
         (lambda c, p: identity_intervals(p, {"e": equal_error_rate}, 3), "a numpy.random.Gen"),
+        (
+            lambda c, p: identity_intervals(p, {"e": lambda c: 7.0}, np.random.default_rng(0), 2),
+            "e, which is no rate",
+        ),
         (
             lambda c, p: threshold_intervals(p, [0.1, 0.2], np.random.default_rng(0)),
             "expected 1 numbers, one per fold",
@@ -263,7 +269,9 @@ def test_resampled_curve_is_that_of_the_pairs_written_out(rng):
             w = pair_weights(pairs, m)
             copied = error_curve(np.repeat(pairs.scores, w), np.repeat(pairs.genuine, w))
             drawn.append(equal_error_rate(copied))
-    np.testing.assert_allclose(fast, np.quantile(drawn, [0.1, 0.9]), rtol=1e-12)
+    low, high = np.quantile(drawn, [0.1, 0.9])
+    eer = equal_error_rate(pairs.curve)
+    np.testing.assert_allclose(fast, [max(0, 2 * eer - high), 2 * eer - low], rtol=1e-12)
 
 
 def test_threshold_intervals_agree_with_the_curve(rng):
@@ -300,6 +308,26 @@ def test_people_drawn_again_cover_where_pairs_drawn_again_do_not(rng):
     # What is peculiar to single pairs of people counts at most three times in the variance.
     assert spread < np.mean(by_people) < np.sqrt(3) * spread
     assert np.mean(by_pairs) < 0.6 * spread
+
+
+def test_the_error_rate_of_few_people_flatters_and_the_interval_moves_back(rng):
+    """Five folds of eight people against what the same kind of people have in thousands of pairs.
+
+    The EER picks its threshold on eight people at a time. The middle of the interval is nearer to
+    the truth than the estimate itself.
+    """
+    truth = np.mean(
+        [equal_error_rate(all_pairs(*people(rng, 120, 8, noise=0.8)).curve) for _ in range(3)]
+    )
+    seen, middle = [], []
+    for _ in range(40):
+        folds = [all_pairs(*people(rng, 8, 8, noise=0.8)) for _ in range(5)]
+        seen.append(np.mean([equal_error_rate(pairs.curve) for pairs in folds]))
+        middle.append(np.mean(identity_intervals(folds, {"e": equal_error_rate}, rng, 40)["e"]))
+    flattery = truth - np.mean(seen)
+    assert flattery > 0
+    assert abs(truth - np.mean(middle)) < flattery
+    assert np.mean(middle) > np.mean(seen)
 
 
 def brute_search(templates, owners, probes, truth):
