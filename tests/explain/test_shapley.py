@@ -296,3 +296,23 @@ def test_written_out_games_of_another_length_are_refused():
         for v in (np.zeros(6), np.zeros(1), np.zeros((2, 2))):
             with pytest.raises(ArgumentError, match=r"\(2\^n,\)"):
                 function(v)
+
+
+@pytest.mark.parametrize("explain", EXPLAINERS)
+def test_players_that_look_absent_cost_nothing(explain, rng):
+    """30 columns of which 22 stand at the background's values: eight players, 256 coalitions."""
+    x = np.zeros((1, 30))
+    x[0, ::4] = rng.normal(size=8)
+    seen = []
+
+    def model(z):
+        seen.append(len(z))
+        return plain(z[:, ::4])
+
+    found = explain(model, x, 2, players=np.append(np.arange(29), -1))
+    assert not found.values[0, [i for i in range(30) if i % 4]].any()
+    alone = exact_shapley(plain, x[:, ::4], 2)
+    bound = 1e-10 if explain is exact_shapley else 4 * found.standard_error[:, ::4] + 1e-10
+    assert (np.abs(found.values[:, ::4] - alone.values) <= bound).all()
+    if explain is not permutation_shapley:
+        assert sum(seen) <= 1 + 2 + 256

@@ -164,6 +164,26 @@ class Game:
         nobody, all_of_them = self(np.array([[False], [True]]).repeat(self.players, axis=1))
         return float(nobody), float(all_of_them)
 
+    def of_those_that_matter(self) -> tuple[Game, np.ndarray]:
+        """The same game without players that look absent when they are there.
+
+        They change no coalition, so each is a null player (eq. shapley-null).
+
+        Returns
+        -------
+        game : Game
+        players : int64 ndarray
+            The numbers of its players in this game.
+        """
+        flat = self.absent.reshape(len(self.absent), -1)
+        differs = (flat != self.x.reshape(-1)).any(axis=0) & (self.owner != NOBODY)
+        there = np.unique(self.owner[differs])
+        if len(there) == self.players:
+            return self, there
+        number = np.full(self.players + 1, NOBODY)  # the last is NOBODY's own
+        number[there] = np.arange(len(there))
+        return Game(self.f, self.x, self.target, number[self.owner], self.absent), there
+
     def share(self, values: np.ndarray) -> np.ndarray:
         """Each player's number in equal parts on its entries; 0 where nobody is: (*shape)."""
         count = np.bincount(self.owner[self.owner != NOBODY], minlength=self.players)

@@ -133,23 +133,27 @@ def exact_shapley(
     Raises
     ------
     ArgumentError
-        For more than 20 players: each doubles the work. Otherwise as all explainers: NaN, a target
+        For more than 20 players that differ from what stands in: each doubles the work. Otherwise as all explainers: NaN, a target
         out of range, a baseline of another shape.
     """
     asked = question(
         "exact_shapley", model, x, target, players, baseline, background, batch_size, engine
     )
-    most = max(game.players for game in asked.games)
+    smaller = [game.of_those_that_matter() for game in asked.games]
+    most = max(game.players for game, _ in smaller)
     if most > MOST:
         raise ArgumentError(
-            "exact_shapley", "players", f"{most} players, 2^{most} coalitions",
+            "exact_shapley", "players", f"{most} players that count, 2^{most} coalitions",
             f"at most {MOST}; with more, put entries together, or sample with permutation_shapley "
             "or kernel_shap",
         )  # fmt: skip
     found, nobody = [], []
-    for game in asked.games:
+    for whole, (game, there) in zip(asked.games, smaller):
         v = game(coalitions(game.players))
-        found.append(shapley_value(v))
+        phi = np.zeros(whole.players)
+        if len(there):
+            phi[there] = shapley_value(v)
+        found.append(phi)
         nobody.append(float(v[0]))
-    settings = {"evaluations": [1 << game.players for game in asked.games]}
+    settings = {"evaluations": [1 << game.players for game, _ in smaller]}
     return asked.answer(found, nobody=nobody, settings=settings)

@@ -170,6 +170,8 @@ def estimate(
     """Values, standard errors and v(∅) of one game; see :func:`kernel_shap`."""
     n = game.players
     nobody, everybody = game.ends()
+    if not n:
+        return np.zeros(0), np.zeros(0), nobody
     share = (everybody - nobody) / n
     if n == 1:
         return np.array([share]), np.zeros(1), nobody
@@ -236,14 +238,16 @@ def kernel_shap(
     asked = question(WHERE, model, x, target, players, baseline, background, batch_size, engine)
     rng = np.random.default_rng(seed)
     found, errors, nobody = [], [], []
-    for game in asked.games:
+    for whole_game in asked.games:
+        game, there = whole_game.of_those_that_matter()
         many = 2 * game.players + 2048 if samples is None else samples
         if many < min(2 * game.players, 2**game.players - 2):
             raise ArgumentError(
                 WHERE, "samples", f"{many} coalitions for {game.players} players",
                 f"at least {min(2 * game.players, 2**game.players - 2)}",
             )  # fmt: skip
-        phi, error, empty = estimate(game, many, rng, paired)
+        phi, error = np.zeros((2, whole_game.players))
+        phi[there], error[there], empty = estimate(game, many, rng, paired)
         found.append(phi)
         errors.append(error)
         nobody.append(empty)

@@ -93,15 +93,21 @@ def permutation_shapley(
     asked = question(where, model, x, target, players, baseline, background, batch_size, engine)
     rng = np.random.default_rng(seed)
     found, errors, nobody = [], [], []
-    for game in asked.games:
+    for whole_game in asked.games:
+        game, there = whole_game.of_those_that_matter()
+        mean, error = np.zeros((2, whole_game.players))
+        found.append(mean)
+        errors.append(error)
         ends = game.ends()
+        nobody.append(ends[0])
+        if not len(there):
+            continue
         draws = permutations // 2 if antithetic else permutations
         orders = rng.permuted(np.tile(np.arange(game.players), (draws, 1)), axis=1)
         units = marginals(game, orders, ends)
         if antithetic:
             units = (units + marginals(game, orders[:, ::-1], ends)) / 2
-        found.append(units.mean(axis=0))
-        errors.append(units.std(axis=0, ddof=1) / np.sqrt(draws))
-        nobody.append(ends[0])
+        mean[there] = units.mean(axis=0)
+        error[there] = units.std(axis=0, ddof=1) / np.sqrt(draws)
     settings = {"permutations": permutations, "antithetic": antithetic}
     return asked.answer(found, errors, nobody, seed=seed, settings=settings)
