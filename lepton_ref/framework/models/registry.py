@@ -36,6 +36,7 @@ HOMES = {
     "CNN": "lepton_ref.vision.classification",
     "AttentionClassifier": "lepton_ref.text.attention.classifier",
     "Classifier": "lepton_ref.text.sentiment.classifier",
+    "FaceCNN": "lepton_ref.vision.faces.network",
     "CollaborativeFiltering": "lepton_ref.recsys.neighbours.interests",
     "MatrixFactorization": "lepton_ref.recsys.factorization.public",
     "RNN": "lepton_ref.text.sentiment.network",
