@@ -44,7 +44,7 @@ export OPENBLAS_THREAD_TIMEOUT ?= 20
 say = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help env torch book test proofs check-notebooks check-site ledger lab notebooks results bench \
-        bench-sweeps bench-recsys stores \
+        bench-sweeps bench-recsys bench-vision bench-explain stores \
         lint format lock test-numpy2 clean distclean
 
 help: ## say what each command does
@@ -159,6 +159,14 @@ bench-recsys: $(READY) ## measure recommenders beside implicit and Surprise, and
 	$(call say,Benchmarks: leave the machine alone meanwhile)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.recsys
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.recsys.scale
+
+bench-vision: $(READY) ## measure image filters beside scikit-image
+	$(call say,Benchmarks: leave the machine alone meanwhile)
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.vision
+
+bench-explain: $(READY) ## measure explainers beside Captum and shap (needs `make torch`)
+	$(call say,Benchmarks: leave the machine alone meanwhile)
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks.explain
 
 bench: $(READY) ## measure every operator beside its peers and write the performance table
 	$(call say,Benchmarks: leave the machine alone meanwhile)
