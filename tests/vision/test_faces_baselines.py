@@ -34,6 +34,12 @@ def test_eigenfaces_equal_scikit_learn(rng, whiten):
     )
 
 
+def test_signs_follow_a_rule(rng):
+    for _ in range(5):
+        v = Eigenfaces(8).fit(pictures(rng)).components
+        assert (v.max(axis=1) > -v.min(axis=1)).all()
+
+
 def test_whitened_training_codes_are_uncorrelated_with_variance_one(rng):
     train = pictures(rng)
     codes = Eigenfaces(6, whiten=True).fit(train).transform(train)

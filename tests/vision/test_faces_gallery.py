@@ -200,6 +200,15 @@ def test_one_person_under_two_names_is_pointed_out(filled, rng):
     assert filled.add(NAMES[2], faces(rng, 2, 1)).resembles.name == "somebody else"
 
 
+def test_pictures_added_to_one_in_the_middle_stay_with_that_person(filled, path, rng):
+    assert filled.add(NAMES[1], np.eye(D)[5]) == (NAMES[1], 4, None)
+    again = Gallery.open(path, "model-1")
+    assert again.identify(np.eye(D)[5])[0].name == NAMES[1]
+    for k, name in enumerate(NAMES):
+        assert again.identify(faces(rng, k, 1))[0].name == name
+        assert not again.verify(name, np.eye(D)[5]).accepted or k == 1
+
+
 def test_an_empty_gallery_knows_nobody(gallery):
     assert gallery.identify(np.eye(D)[:3], top=5) == [(None, -np.inf, ())] * 3
     with pytest.raises(ArgumentError, match="'Ada'; expected somebody who is enrolled"):

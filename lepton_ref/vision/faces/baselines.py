@@ -131,7 +131,7 @@ class Eigenfaces:
         return self
 
     def transform(self, images: Any) -> np.ndarray:
-        """Steps along the directions: (N, H, W) -> (N, k), float64.
+        """Steps along the directions (eq. faces-eigenfaces): (N, H, W) -> (N, k), float64.
 
         Raises
         ------
@@ -146,7 +146,9 @@ class Eigenfaces:
     def reconstruct(self, codes: Any) -> np.ndarray:
         """The pictures that have these codes: (N, k) -> (N, H, W), float64.
 
-        Of all pictures that k directions can express, the nearest to the original.
+        Of all pictures that these directions can express, the nearest to the original
+        (eq. faces-projection); no k other directions come nearer to the training pictures as a
+        whole (eq. faces-eckart-young).
         """
         self._fitted("Eigenfaces.reconstruct")
         c = host(codes)

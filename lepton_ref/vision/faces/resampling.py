@@ -29,7 +29,7 @@ def draw_people(people: int, resamples: int, rng: np.random.Generator) -> np.nda
 
 
 def pair_weights(pairs: Pairs, drawn: np.ndarray) -> np.ndarray:
-    """How often each pair occurs when person k is drawn ``drawn[k]`` times.
+    """How often each pair occurs when person k is drawn m_k times (eq. faces-bootstrap-weights).
 
     A genuine pair of person k comes once with each copy of that person: m_k. An impostor pair of
     k and l comes once for each copy of the one and each of the other: m_k m_l. Pairs *across* two
@@ -76,11 +76,12 @@ def identity_intervals(
     Returns
     -------
     dict of str to Interval
-        With the estimate e and the percentiles a < b over the resamples: 2e − b to 2e − a, cut
-        at 0 and 1. A statistic that picks its threshold on the pairs that it judges flatters,
-        and a resample, which has fewer different people, flatters more. Percentiles would move
-        with it, away from the truth; these ends move back. With eight people in a fold some of
-        the flattery is left, and another training is not covered at all.
+        With the estimate e and the percentiles a < b over the resamples: 2e − b to 2e − a
+        (eq. faces-basic-interval), cut at 0 and 1. A statistic that picks its threshold on the
+        pairs that it judges flatters, and a resample, which has fewer different people, flatters
+        more. Percentiles would move with it, away from the truth; these ends move back. With
+        eight people in a fold some of the flattery is left, and another training is not covered
+        at all.
 
     Raises
     ------
@@ -124,8 +125,9 @@ def threshold_intervals(
     The threshold does not move with the people that are drawn: it was chosen on others. So nothing
     flatters, and the percentiles themselves are the ends. All that a resample needs is a count
     per pair of people, and all resamples together are one matrix product. What is peculiar to
-    single pairs of people counts up to three times in the variance of the FAR, which makes its
-    interval rather too wide than too narrow.
+    single pairs of people counts up to three times in the variance of the FAR
+    (eqs. faces-bootstrap-variance and faces-bootstrap-factor), which makes its interval rather
+    too wide than too narrow.
 
     Parameters
     ----------
@@ -211,7 +213,7 @@ def pair_components(pairs: Pairs, threshold: float) -> PairComponents:
 
 
 def pair_mean_variance(people: int, shared: float, own: float) -> float:
-    """Variance of the mean over all K(K − 1)/2 pairs of people.
+    """Variance of the mean over all K(K − 1)/2 pairs of people (eq. faces-pair-variance).
 
     Var = 2 / (K (K − 1)) · (2 (K − 2) ζ₁ + ζ₂)
 

@@ -144,7 +144,8 @@ def cosine_similarity(a: Any, b: Any = None) -> np.ndarray:
     Returns
     -------
     ndarray (N, M), float64, in [−1, 1]
-        The dot products of the unit vectors.
+        The dot products of the unit vectors (eq. faces-cosine); the squared distance between
+        these is two less twice as much (eq. faces-distance).
 
     Raises
     ------
@@ -213,7 +214,9 @@ def all_pairs(embeddings: Any, subjects: Any) -> Pairs:
 
 
 def error_curve(scores: Any, genuine: Any) -> ErrorCurve:
-    """FAR and FRR as the threshold falls past every score; the ROC curve is (FAR, 1 − FRR).
+    """FAR and FRR as the threshold falls past every score (eq. faces-rates).
+
+    The ROC curve is (FAR, 1 − FRR).
 
     Parameters
     ----------
@@ -230,7 +233,8 @@ def equal_error_rate(curve: ErrorCurve) -> float:
 
     FAR − FRR rises from −1 to 1 along the curve. Where it changes sign, between the points
     g − 1 and g, the line that joins them crosses FAR = FRR in exactly one point, and its
-    coordinate is the EER. It lies on the ROC polygon, so no choice of thresholds is in it.
+    coordinate is the EER (eq. faces-eer). It lies on the ROC polygon, so no choice of
+    thresholds is in it.
     """
     return _crossing(curve)[0]
 
@@ -310,7 +314,8 @@ def rates_at(pairs: Pairs, threshold: float) -> Rates:
 def probit(rates: Any) -> np.ndarray:
     """Quantiles of the normal distribution: the axes of a DET plot.
 
-    Scores that are normal in both kinds of pairs give a straight line there.
+    Scores that are normal in both kinds of pairs give a straight line there (eq. faces-det-line),
+    and it says what their EER is (eq. faces-eer-normal).
 
     Parameters
     ----------
