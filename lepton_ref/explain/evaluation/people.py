@@ -132,3 +132,65 @@ def from_because(reason: Any, *, names: Any = None) -> Attribution:
         values, np.ones_like(values), np.zeros(1, np.int64), np.array([score]), "because",
         np.zeros_like(values), np.array([base]), settings={"items": tuple(shown)},
     )  # fmt: skip
+
+
+def liked_logits(
+    data: Any, shown: int = 16, held: int = 5, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How a recommender's guesses fare on ratings that it does not know.
+
+    Each person's last ``held`` ratings are kept from a fresh matrix factorisation; it then reads
+    the ``shown`` ratings before them and guesses.
+
+    Parameters
+    ----------
+    data : Dataset
+        ``movielens-100k``.
+    shown, held : int
+    seed : int
+        Of the factorisation.
+
+    Returns
+    -------
+    logits : float64 (M, 2)
+        0, and by how much the predicted rating lies above the middle between three stars and four.
+    liked : int64 (M,)
+        Whether four stars or five were given.
+    person : int64 (M,)
+
+    Raises
+    ------
+    ArgumentError
+        When nobody has so many ratings.
+    """
+    from lepton_ref.recsys.evaluation import Ratings
+    from lepton_ref.recsys.factorization import MatrixFactorization
+
+    order = np.lexsort((data.items, data.times, data.users))
+    users = data.users[order]
+    ends = np.flatnonzero(np.append(users[1:] != users[:-1], True)) + 1
+    starts = np.append(0, ends[:-1])
+    enough = ends - starts >= shown + held
+    if not enough.any():
+        raise ArgumentError(
+            "liked_logits", "shown, held", f"{shown} and {held} ratings", "what somebody has"
+        )
+    kept = np.ones(len(order), bool)
+    last = (ends[enough, None] - 1 - np.arange(held)).ravel()
+    kept[last] = False
+    rows = order[kept]
+    table = Ratings.of(
+        data.users[rows], data.items[rows], data.ratings[rows].astype(float), scale=(1.0, 5.0),
+        item_ids=data.item_ids,
+    )  # fmt: skip
+    model = MatrixFactorization(seed=seed, min_support=5).fit(table)
+    column = np.searchsorted(data.item_ids, data.items)
+    before = order[ends[enough, None] - held - shown + np.arange(shown)]  # (people, shown)
+    given = np.zeros((len(before), len(data.item_ids)))
+    np.put_along_axis(given, column[before], data.ratings[before].astype(float), axis=1)
+    guess = np.asarray(model.predict(given))
+    asked = order[last].reshape(-1, held)
+    score = np.take_along_axis(guess, column[asked], axis=1).ravel() - 3.5
+    liked = (data.ratings[asked] >= 4).astype(np.int64).ravel()
+    person = np.repeat(data.users[asked[:, 0]], held)
+    return np.stack([np.zeros_like(score), score], axis=1), liked, person

@@ -293,12 +293,12 @@ class PatientView:
         if self.to_units is not None:
             point = np.asarray(self.to_units(point[None]))[0]
         moves = [
-            f"{measurement(self.names[i])} had been {number(float(point[i]))} instead of "
+            f"{measurement(self.names[i])}: {number(float(point[i]))} instead of "
             f"{number(float(self.measured[i]))}"
             for i in where
         ]
         instead = self.classes[int(found.settings["decision"][example])]
-        return f"If {listed(moves)}, it would have said: {instead}."
+        return f"With other values ({'; '.join(moves)}) it would have said: {instead}."
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,12 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 
 
 def number(value: float) -> str:
-    """Three figures that count: 0.0731, 25.4, 1,210."""
+    """Three figures that count: 0.0731, 25.4, 1,210; below a ten-thousandth "almost 0"."""
     if value == 0:
         return "0"
-    shown = f"{value:.3g}"
-    return (
-        f"{value:,.0f}" if abs(value) >= 1000 else (f"{float(shown):g}" if "e" in shown else shown)
-    )
+    if abs(value) < 1e-4:
+        return "almost 0"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
 
 
 def rank(share: float) -> str:
@@ -92,7 +91,7 @@ _MEASURED = {
     "smoothness": "small bumps in the nuclei's outline",
     "compactness": "how far the nuclei are from round",
     "concavity": "depth of the dents in the nuclei's outline",
-    "concave points": "number of dents in the nuclei's outline",
+    "concave points": "dented parts of the nuclei's outline",
     "symmetry": "lopsidedness of the cell nuclei",
     "fractal dimension": "raggedness of the nuclei's outline",
 }
