@@ -133,8 +133,8 @@ def exact_shapley(
     Raises
     ------
     ArgumentError
-        For more than 20 players that differ from what stands in: each doubles the work. Otherwise as all explainers: NaN, a target
-        out of range, a baseline of another shape.
+        For more than 20 players that differ from what stands in: each doubles the work. Otherwise
+        as all explainers: NaN, a target out of range, a baseline of another shape.
     """
     asked = question(
         "exact_shapley", model, x, target, players, baseline, background, batch_size, engine
