@@ -270,6 +270,21 @@ def test_attention_says_how_much_each_word_counts(rng):
     assert weights.shape == (3,) and abs(weights.sum() - 1) < 1e-6
 
 
+def test_where_attention_weighs_both_directions_speak_of_the_same_word(engine, rng):
+    model = encoder(rng, pooling=("attention",), hidden_size=5, engine=engine)
+    texts = [["not", "very", "good", "bad"], ["good", "bad"]]
+    ids = model.encode(texts)
+    states = engine.asnumpy(model._states(engine.array(ids), None)[0])
+    for row, words in enumerate(texts):
+        for t in range(len(words)):
+            alone = model.encode([words[t:][::-1]])  # read from the end up to this word
+            vectors = model.embedding(engine.array(alone))
+            seen, _ = model.lstms[1](vectors, mask=engine.array(alone != 0))
+            np.testing.assert_allclose(
+                states[row, t, 5:], engine.asnumpy(seen)[0, -1], rtol=1e-5, atol=1e-6
+            )
+
+
 def test_batches_do_not_change_features(rng):
     model = encoder(rng, pooling=("last", "max"))
     texts = [["good"] * n for n in range(1, 8)]

@@ -35,6 +35,14 @@ def backwards(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, np.take_along_axis(ids, np.maximum(source, 0), axis=1), PAD)
 
 
+def turned(E: Any, states: Any, mask: np.ndarray) -> Any:
+    """Each row's real steps in reverse order, the padding where it is: (N, T, H), on the engine."""
+    n, t, width = (int(size) for size in states.shape)
+    steps = np.arange(t)
+    source = np.where(mask, mask.sum(axis=1, keepdims=True) - 1 - steps, steps)  # (N, T)
+    return E.take(E.reshape(states, (n * t, width)), E.array(source + t * np.arange(n)[:, None]))
+
+
 def pair_rows(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row of each pair of neighbours in a table of BUCKETS rows, and which pairs are real.
 
@@ -155,7 +163,10 @@ class RNN(Layer):
             vectors = self.dropout(self.embedding(self.E.array(reading)), rng)  # (N, T, E)
             words.append(vectors)
             states, ends = lstm(vectors, mask=mask)
-            outputs.append(states)
+            # A weight belongs to a word, so both directions must speak of it at the same step; a
+            # mean or a maximum over all steps does not ask for it.
+            turn = outputs and self.attention is not None
+            outputs.append(turned(self.E, states, mask) if turn else states)
             last.append(ends[-1][0])
         states = self.E.concat(outputs, axis=2) if len(outputs) > 1 else outputs[0]
         return states, last, words[0], ids
