@@ -274,7 +274,7 @@ def reviews():
 
 
 def test_the_reviews(reviews):
-    assert reviews.train_ids.shape == (len(reviews.train_labels), 32)
+    assert reviews.train_ids.shape == (len(reviews.train_labels), 28)
     assert len(reviews.test_ids) == 1000 and 9_000 < len(reviews.train_ids) < 10_000
     train_rows = {tuple(row) for row in reviews.train_ids.tolist()}
     leaked = sum(tuple(row) in train_rows for row in reviews.test_ids.tolist())
