@@ -17,6 +17,10 @@ from lepton_ref.framework.errors import ArgumentError
 #: Sums of weights that add up to 1 may pass 1 by rounding; that is no mistake of the caller.
 ROUNDING = 1e-6
 
+#: The bits of 1.0. Read as whole numbers, the floats from 0 to 1 are those up to here; negative
+#: ones, infinity and NaN are larger. So one passage through the picture shows that all is well.
+ONE = np.float64(1).view(np.uint64)
+
 _FORMS = "(H, W) for grey or (H, W, 3) for red, green, blue"
 
 
@@ -56,6 +60,8 @@ def check_picture(
         raise ArgumentError(
             where, argument, f"dtype {pixels.dtype}", f"uint8, 0 to 255, or floats, 0 to 1{advice}"
         )
+    if pixels.dtype == np.float64 and pixels.view(np.uint64).max() <= ONE:
+        return pixels
     low, high = pixels.min(), pixels.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ArgumentError(where, argument, "NaN or infinity in it", "finite numbers, 0 to 1")
