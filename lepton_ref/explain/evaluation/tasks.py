@@ -89,17 +89,19 @@ def image_task(
     rows = np.sort(np.random.default_rng(seed).choice(len(fashion.x), count, replace=False))
     x, model = fashion.x[rows], fashion.model
     players = patches(x.shape[1:], PATCH)
+    # To the last digit: else an empty pixel would be a little off its baseline, and contribute.
+    black = float(fashion.x.min())
     explainers: dict[str, Explainer] = {
-        **_controls(fashion.black),
-        **_gradients(fashion.black, None, 24),
-        "deeplift": partial(explain.deeplift, baseline=fashion.black),
+        **_controls(black),
+        **_gradients(black, None, 24),
+        "deeplift": partial(explain.deeplift, baseline=black),
         "guided_backpropagation": explain.guided_backpropagation,
         "grad_cam": explain.grad_cam,
-        "occlusion": partial(explain.occlusion, window=(1, PATCH, PATCH), baseline=fashion.black),
-        **_coalitions(players, fashion.black, samples),
+        "occlusion": partial(explain.occlusion, window=(1, PATCH, PATCH), baseline=black),
+        **_coalitions(players, black, samples),
     }
     return Task(
-        "image", model, x, black_box(model)(x).argmax(axis=1), fashion.black, explainers, players,
+        "image", model, x, black_box(model)(x).argmax(axis=1), black, explainers, players,
         model, extras={"fashion": fashion, "rows": rows},
     )  # fmt: skip
 
