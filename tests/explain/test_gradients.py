@@ -329,6 +329,15 @@ def test_the_engines_agree(rng):
                 )
 
 
+def test_plain_pictures_differ_only_where_pixels_tie():
+    """Rounding settles the gradient in the black frame, engine by engine, and nowhere else."""
+    fashion = {name: fashion_model(name) for name in lepton_ref.engines.installed()}
+    x, lit = fashion["numpy"].x[:4], fashion["numpy"].images[:4, None] > 0
+    found = {name: explain.saliency(model, x, 9).values for name, model in fashion.items()}
+    for values in found.values():
+        np.testing.assert_allclose(values[lit], found["numpy"][lit], atol=1e-4)
+
+
 @pytest.mark.parametrize("which", ["fashion", "patients", "reviews"])
 def test_completeness_at_64_steps(which):
     """The bar: half a per cent of the outputs' difference, on every model of the book."""

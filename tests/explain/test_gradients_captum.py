@@ -147,7 +147,7 @@ def test_smoothgrad_with_the_same_noise(both, monkeypatch):
 @pytest.mark.parametrize("kind", ["black", "another picture"])
 def test_deeplift(both, rng, kind):
     """Against each example by itself: in a batch Captum gives all of them the first one's
-    gradient where an entry does not change (``grad_input[0]``)."""
+    gradient where an entry does not change (its issue 1276)."""
     fashion, copy, x = both
     baseline = np.full_like(x, fashion.black) + 0.01 * rng.normal(size=x.shape)
     if kind == "another picture":
