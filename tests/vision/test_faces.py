@@ -8,10 +8,12 @@ import pytest
 import lepton_ref
 from lepton_ref import CNN
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.framework.models import save
+from lepton_ref.framework.models import find, save
 from lepton_ref.vision.faces import (
     CosineHead,
     FaceCNN,
+    all_pairs,
+    equal_error_rate,
     identity_folds,
     prepare_faces,
     rephotograph,
@@ -19,6 +21,7 @@ from lepton_ref.vision.faces import (
     vary_faces,
 )
 from lepton_ref.vision.faces.network import _turned
+from tests.data import load_or_skip
 
 SUBJECTS = np.repeat(np.arange(1, 11), 3)
 
@@ -255,3 +258,51 @@ def test_all_losses_start_from_the_same_weights(pictures):
 def test_wrong_trainings_are_refused(rng, pictures, subjects, loss, message):
     with pytest.raises(ArgumentError, match=message):
         train_embedding(pictures, subjects, loss, rng=rng)
+
+
+# -------------------------------------------------------------------- the shipped model
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_or_skip("orl-faces")
+
+
+def test_the_documents_listing_runs_as_printed(data):
+    """D0 §3.3, the lines up to the features, word for word but for the package's name."""
+    image_data = data.images[0]
+    listing = """
+import numpy as np
+from lepton_ref import CNN
+model = CNN.load_model('face_recognition_model')
+input_image = np.array([image_data])
+features = model.extract_features(input_image)
+"""
+    names = {"image_data": image_data}
+    exec(listing, names)
+    assert isinstance(names["model"], FaceCNN)
+    assert names["features"].shape == (1, names["model"].dimension)
+
+
+def test_the_shipped_model_is_what_its_description_says(data):
+    """Weights of at most a megabyte, people named by number, the figure of its file reached."""
+    assert find("face_recognition_model").stat().st_size <= 1_000_000
+    model = CNN.load_model("face_recognition_model")
+    about = model.description
+    assert about["data"]["sha256"] == data.sha256
+    assert not set(about["data"]["people"]) & set(about["figures"]["people"])
+    assert len(about["data"]["people"]) == 28 and len(about["figures"]["people"]) == 8
+    rows = np.isin(data.subjects, about["figures"]["people"])
+    pairs = all_pairs(model.embed(data.images[rows]), data.subjects[rows])
+    assert abs(equal_error_rate(pairs.curve) - about["figures"]["eer"]) < 0.002
+    assert equal_error_rate(pairs.curve) <= 0.08
+
+
+def test_three_engines_give_the_same_embeddings(data):
+    """The same file on every engine: all 400 faces within 1e-4."""
+    found = {
+        name: CNN.load_model("face_recognition_model", engine=name).embed(data.images)
+        for name in lepton_ref.engines.installed()
+    }
+    for name, vectors in found.items():
+        assert np.abs(vectors - found["numpy"]).max() < 1e-4, name

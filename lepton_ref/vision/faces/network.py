@@ -39,18 +39,24 @@ def face_features(
     rng: np.random.Generator | None = None,
     engine: str | Engine | None = None,
 ) -> Sequential:
-    """Three normalised convolutions with pooling: (N, 1, 56, 46) -> (N, 35 · 4 · width)."""
-    made: dict[str, Any] = {"padding": 1, "bias": False, "rng": rng, "engine": engine}
-    layers: list[Layer] = []
-    channels = 1
-    for out in (width, 2 * width, 4 * width):
+    """Three normalised convolutions, each halving the picture: (N, 1, 56, 46) -> (N, 140 width).
+
+    The first takes every second window and needs no pooling: a quarter of the work, at the
+    resolution where most of it would be.
+    """
+    made: dict[str, Any] = {"bias": False, "rng": rng, "engine": engine}
+    layers: list[Layer] = [
+        Conv2d(1, width, 5, stride=2, padding=2, **made),
+        BatchNorm(width, engine=engine),
+        ReLU(engine=engine),
+    ]
+    for channels in (width, 2 * width):
         layers += [
-            Conv2d(channels, out, 3, **made),
-            BatchNorm(out, engine=engine),
+            Conv2d(channels, 2 * channels, 3, padding=1, **made),
+            BatchNorm(2 * channels, engine=engine),
             ReLU(engine=engine),
             MaxPool2d(2, engine=engine),
         ]
-        channels = out
     return Sequential(*layers, Flatten(engine=engine), Dropout(dropout, engine=engine))
 
 
