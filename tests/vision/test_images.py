@@ -363,3 +363,11 @@ def test_descent_shrinks_the_error_by_a_matrix(engine, rng, prove):
     formula = true.ravel() - shrink @ true.ravel()
     prove(found.kernel.ravel(), formula, oracle="power of the matrix", tol=2e-5)
     assert found.losses[-1] < found.losses[0] and len(found.losses) == 25
+
+
+def test_the_fast_exponential_is_within_four_percent():
+    from lepton_ref.vision.images.similarity import schraudolph_exp
+
+    x = np.linspace(-5, 0, 10_001)
+    error = schraudolph_exp(x) / np.exp(x) - 1
+    assert -0.04 < error.min() < -0.03 and 0.015 < error.max() < 0.04
