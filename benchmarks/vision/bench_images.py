@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     load = refuse_when_busy(given.loaded)
-    # Both sides have one thread. On a busy machine its own seconds tell more than those of the wall.
+    # Each side has one thread: on a busy machine its own seconds tell more than the wall.
     clock = time.process_time if given.loaded else time.perf_counter
     rows = []
     with threadpool_limits(1):
