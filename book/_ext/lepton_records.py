@@ -264,42 +264,68 @@ class SweepTable(Table):
         ]
 
 
-class RecommenderTable(Table):
-    """``{recommender-table}``: recommenders beside implicit and Surprise, and how they grow."""
+class PeerTable(Table):
+    """``{peer-table} chapter``: rows that were measured beside other people's libraries."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        folder = Path(self.env.srcdir) / "benchmarks" / "recsys"
-        found = []
-        for name in ("results.json", "scale.json"):
-            if not (folder / name).is_file():
-                self.warn(f"benchmarks/recsys/{name} does not exist")
-                return []
-            self.env.note_dependency(str(folder / name))
-            found.append(json.loads((folder / name).read_text("utf8")))
-        run, scale = found
-        body = [
-            [row["what"], str(row["threads"]), row["peer"], f"{row['ours_ms']:.1f}",
-             f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}",
-             f"≤ {row['bar']:g}" if row["bar"] else "–"]
-            for row in run["rows"]
-        ]  # fmt: skip
+        run = self.kept(f"{self.arguments[0]}/results.json")
+        if run is None:
+            return []
+        threaded = any("threads" in row for row in run["rows"])
+        body = []
+        for row in run["rows"]:
+            over = row["bar"] is not None and row["ratio"] > row["bar"]
+            shown = nodes.inline(
+                "", f"{row['ratio']:.2f}" + (" (above)" if over else ""),
+                classes=["lepton-over" if over else "lepton-within"],
+            )  # fmt: skip
+            bar = "–" if row["bar"] is None else f"≤ {row['bar']:g}"
+            times = [milliseconds(row[side]) for side in ("ours_ms", "peer_ms")]
+            body.append(
+                [row["what"], *([str(row["threads"])] if threaded else []), row["peer"], *times]
+                + [shown, bar]
+            )
+        about = run["environment"]
+        versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+        where = f"{about['cpu']}, {about['cores']} cores, {about['measured']}; {versions}."
+        heads = ["task", *(["threads"] if threaded else []), "peer", "ours, ms", "peer, ms"]
+        return [table([*heads, "ratio", "bar"], body, ()), nodes.paragraph("", where)]
+
+    def kept(self, name: str) -> Any:
+        """What a committed benchmark wrote, or a warning."""
+        path = Path(self.env.srcdir) / "benchmarks" / name
+        if not path.is_file():
+            self.warn(f"benchmarks/{name} does not exist")
+            return None
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text("utf8"))
+
+
+class GrowthTable(PeerTable):
+    """``{growth-table}``: how implicit least squares grows."""
+
+    required_arguments = 0
+
+    def run(self) -> list[nodes.Node]:
+        scale = self.kept("recsys/scale.json")
+        if scale is None:
+            return []
         forecast = (scale["predicted"], "predicted")
         sizes = [
             [f"{row['users']:,} × {row['items']:,}", f"{row['interactions']:,}",
              f"{row['exact_s']:.1f}", f"{row['cg_s']:.1f}", f"{row['peak_gib']:.1f}", how]
             for row, how in [*((row, "measured") for row in scale["sizes"]), forecast]
         ]  # fmt: skip
-        about, grown = run["environment"], scale["environment"]
+        grown = scale["environment"]
         where = (
-            f"{about['cpu']}, {about['cores']} cores, {about['measured']}; implicit "
-            f"{about['implicit']}, Surprise {about['surprise']}. Growth: "
             f"{grown['factors']} factors, {grown['threads']} threads, {grown['dtype']}, "
             f"{grown['measured']}."
         )
-        heads = ["MovieLens 100K", "threads", "peer", "ours, ms", "peer, ms", "ratio", "bar"]
         steps = f"{grown['cg_steps']} steps of CG, s"
         grow = ["users × items", "interactions", "exact, s", steps, "GiB", "how"]
-        return [table(heads, body, ()), table(grow, sizes, ()), nodes.paragraph("", where)]
+        return [table(grow, sizes, ()), nodes.paragraph("", where)]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -310,5 +336,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("benchmark-table", BenchmarkTable)
     app.add_directive("benchmark-machine", BenchmarkMachine)
     app.add_directive("sweep-table", SweepTable)
-    app.add_directive("recommender-table", RecommenderTable)
+    app.add_directive("peer-table", PeerTable)
+    app.add_directive("growth-table", GrowthTable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

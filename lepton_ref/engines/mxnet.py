@@ -353,6 +353,8 @@ class MXNetEngine(Engine):
         stride = kernel if stride is None else pair(stride)
         if x.size == 0:
             return nothing((*x.shape[:2], *slid(x.shape, kernel, stride, padding)), x)
+        if x.grad is not None:
+            x = x + 0  # on a leaf that is a slice of another array the gradient would be misplaced
         return npx.pooling(
             x, kernel=kernel, stride=stride, pad=padding, pool_type=kind, count_include_pad=True
         )

@@ -42,7 +42,8 @@ class Compiled:
 def compiled(function: Callable[..., Any]) -> Compiled:
     """Decorate a loop over arrays and numbers so that numba compiles it (to disk, once).
 
-    Without numba (the extra ``recsys``) the function runs as Python, about a hundred times slower.
+    Without numba (the extras ``recsys`` and ``vision``) the function runs as Python, about a
+    hundred times slower.
     It may only use what numba knows: arrays, numbers, ranges, NumPy functions; no global state.
     Nothing is reordered (no ``fastmath``), so both versions give the same sums. The compiled one
     lets go of Python's lock, so that parts of an array can be worked on by several threads

@@ -51,6 +51,22 @@ def test_mxnet_leaves_numpy_as_it_was():
 
 
 @needs_mxnet
+@pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d"])
+def test_the_gradient_of_a_leaf_that_is_a_slice_stays_in_its_place(pool, rng):
+    """MXNet's max-pooling alone puts it at other places."""
+    x, weight = rng.normal(size=(3, 2, 6, 6)), rng.normal(size=(2, 2, 3, 3))
+    found = []
+    for name in ("numpy", "mxnet"):
+        E = lepton_ref.engine(name)
+        w, f = E.array(weight, "float64"), getattr(E, pool)
+        _, dx = E.value_and_grad(lambda a, E=E, w=w, f=f: E.sum(E.multiply(f(a, 2), w)))(
+            E.array(x, "float64")[1:]
+        )
+        found.append(E.asnumpy(dx))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-12)
+
+
+@needs_mxnet
 def test_a_bool_that_numpy_had_stays():
     run = python(
         "import numpy; numpy.bool = kept = object(); import lepton_ref;"
