@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,7 @@ from lepton_ref.vision.faces import (
 from lepton_ref.vision.faces.network import _turned
 from tests.data import load_or_skip
 
+RESULTS = Path(__file__).parents[2] / "book" / "results" / "vision"
 SUBJECTS = np.repeat(np.arange(1, 11), 3)
 
 
@@ -306,3 +310,13 @@ def test_three_engines_give_the_same_embeddings(data):
     }
     for name, vectors in found.items():
         assert np.abs(vectors - found["numpy"]).max() < 1e-4, name
+
+
+def test_full_results_are_those_the_page_speaks_of():
+    """Five divisions of people: far below the pixels; the published 3.33 % is not reached."""
+    found = json.loads((RESULTS / "faces.full.numpy.json").read_text())["records"]
+    assert found["eer"] <= found["pixel_eer"] / 2
+    assert found["eer_low"] < found["eer"] < found["eer_high"]
+    # The page says so in bold; whoever passes the bar has to change that sentence.
+    assert found["eer_low"] > 0.0333
+    assert found["enrolled_eer"] < found["eer"] and found["contrastive_eer"] > found["arcface_eer"]
