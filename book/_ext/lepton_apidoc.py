@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,18 @@ def process_signature(
     return signature, returns
 
 
+def skip_member(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out fields that the section *Attributes* of a named tuple has already described."""
+    if type(obj).__name__ != "_tuplegetter":
+        return None
+    here = app.env.temp_data
+    module = sys.modules.get(here.get("autodoc:module") or "")
+    owner = getattr(module, here.get("autodoc:class") or "", None)
+    return True if re.search(r"^\s*Attributes\n\s*-+$", owner.__doc__ or "", re.M) else None
+
+
 def module_blocks(root: Path, folder: str) -> str:
     """MyST text that documents every public module of a folder, package first."""
     text = []
@@ -208,6 +221,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("eqcite", EquationRole())
     app.connect("autodoc-process-docstring", process_docstring, priority=400)
     app.connect("autodoc-process-signature", process_signature)
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", expand)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-resolved", resolve)

@@ -139,7 +139,7 @@ def gradient_x_input(
     engine: str | Engine | None = None,
     batch_size: int = 256,
 ) -> Attribution:
-    """x ⊙ df/dx: complete for a linear model without a bias (eq. gradients-linear).
+    """x ⊙ df/dx: complete for a linear model without a bias (eq. gradients-euler).
 
     Parameters and errors as in :func:`saliency`.
 

@@ -211,6 +211,8 @@ def kernel_shap(
 ) -> Attribution:
     """Shapley values by weighted least squares (eqs. shapley-kernel, shapley-kernel-solution).
 
+    What is not named here is as in :func:`~lepton_ref.explain.shapley.exact_shapley`.
+
     Parameters
     ----------
     samples : int, optional
@@ -219,8 +221,6 @@ def kernel_shap(
     paired : bool
         Draw each coalition with its complement (eq. shapley-paired).
     seed : int
-
-    Other parameters as in :func:`~lepton_ref.explain.shapley.exact_shapley`.
 
     Returns
     -------

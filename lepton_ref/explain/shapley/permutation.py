@@ -64,6 +64,8 @@ def permutation_shapley(
 ) -> Attribution:
     """Shapley values from random orders of the players (eq. shapley-orders).
 
+    What is not named here is as in :func:`~lepton_ref.explain.shapley.exact_shapley`.
+
     Parameters
     ----------
     permutations : int
@@ -71,8 +73,6 @@ def permutation_shapley(
     antithetic : bool
         Walk each order backwards too: the mean of the two is the unit that is averaged.
     seed : int
-
-    Other parameters as in :func:`~lepton_ref.explain.shapley.exact_shapley`.
 
     Returns
     -------
