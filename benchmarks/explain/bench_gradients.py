@@ -4,8 +4,6 @@ The shipped Fashion-MNIST network and a torch module with the same weights; the 
 our side the outputs at both ends and the control of the sum are part of the time. Rounds alternate
 and the shortest time of each counts; the attributions are compared before anything is timed. It is
 no row of the registry in ``benchmarks/rows.py``: that one measures operators.
-
-    OMP_NUM_THREADS=2 python -m benchmarks.explain.bench_gradients
 """
 
 from __future__ import annotations
@@ -77,22 +75,10 @@ def measure(rounds: int = 15) -> dict[str, dict[str, Any]]:
             task()
             best[name] = min(best.get(name, np.inf), time.perf_counter() - start)
     return {
-        name: {
-            "ours_ms": 1e3 * best[name], "captum_ms": 1e3 * best["captum"],
-            "ratio": best[name] / best["captum"], "bar": bar,
+        f"Integrated Gradients, {STEPS} steps, {name}": {
+            "peer": "Captum", "ours_ms": round(1e3 * best[name], 2),
+            "peer_ms": round(1e3 * best["captum"], 2),
+            "ratio": round(best[name] / best["captum"], 2), "bar": bar,
         }
         for name, bar in BARS.items()
     }  # fmt: skip
-
-
-def main() -> None:
-    """Measure and print."""
-    for name, row in measure().items():
-        print(
-            f"Integrated Gradients, {STEPS} steps, {name}: {row['ours_ms']:.1f} ms, "
-            f"Captum {row['captum_ms']:.1f} ms, ratio {row['ratio']:.2f} (bar {row['bar']})"
-        )
-
-
-if __name__ == "__main__":
-    main()

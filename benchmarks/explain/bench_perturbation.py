@@ -7,29 +7,17 @@ alternate, the shortest time of each counts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks.peers import best_of
+
 BARS = {"torch": 1.0, "numpy": 2.5}
 CASES = {"occlusion, 4×4 in steps of 2": (4, 2), "occlusion, 1×1": (1, 1)}
 TOLERANCE = 1e-5
 AT_ONCE = (64, 256, 784)
-
-
-def best_of(calls: dict[str, Callable[[], Any]], rounds: int = 7) -> dict[str, float]:
-    """Shortest time of each in milliseconds, the rounds alternating."""
-    best = dict.fromkeys(calls, float("inf"))
-    for call in calls.values():
-        call()
-    for turn in range(rounds):
-        for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
-            before = time.perf_counter()
-            calls[name]()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - before))
-    return best
 
 
 def measure(rounds: int = 7) -> dict[str, dict[str, Any]]:
@@ -75,8 +63,3 @@ def measure(rounds: int = 7) -> dict[str, dict[str, Any]]:
                 "ratio": round(ms[name] / fastest, 2), "bar": bar, "difference": gap,
             }  # fmt: skip
     return table
-
-
-if __name__ == "__main__":
-    for what, row in measure().items():
-        print(f"{what:<40} {row['ratio']:.2f} (bar {row['bar']})  {row}")

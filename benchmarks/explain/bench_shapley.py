@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.explain.bench_perturbation import BARS, best_of
+from benchmarks.explain.bench_perturbation import BARS
+from benchmarks.peers import best_of
 
 #: players on a side -> coalitions; for the pixels twice as many as there are players, and 2048.
 CASES = {"49 patches": (4, 2146), "784 pixels": (1, 3616)}
@@ -71,8 +72,3 @@ def measure(rounds: int = 3) -> dict[str, dict[str, Any]]:
                 "difference": f"{score.std():.2f} stated errors",
             }  # fmt: skip
     return table
-
-
-if __name__ == "__main__":
-    for what, row in measure().items():
-        print(f"{what:<50} {row['ratio']:.2f} (bar {row['bar']})  {row}")

@@ -1,31 +1,23 @@
-"""Image filters beside scikit-image at a megapixel: ``python -m benchmarks.vision.bench_images``.
+"""Image filters beside scikit-image at a megapixel.
 
-Writes ``benchmarks/vision/images.json``. Both sides get the same picture in one process, on one
-thread; their results are compared before anything is timed; rounds alternate, and the shortest time
-of each counts. Where scikit-image computes something else (``tests/vision/test_images_parity.py``
-says what), the arguments make both compute the same.
+Both sides get the same picture in one process, on one thread; their results are compared before
+anything is timed; rounds alternate, and the shortest time of each counts. Where scikit-image
+computes something else (``tests/vision/test_images_parity.py`` says what), the arguments make both
+compute the same.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import lepton_ref
-from benchmarks.run import cpu_name, refuse_when_busy
+from benchmarks.peers import best_of
 from lepton_ref.vision import images
 
-RESULTS = Path(__file__).with_name("images.json")
 BAR = 3.0
 TOLERANCE = 1e-6
 Case = tuple[Callable[[], Any], Callable[[], Any]]
@@ -138,51 +130,24 @@ def cases() -> dict[str, Case]:
     }
 
 
-def measure_case(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, Any]:
+def measure_case(case: Case, rounds: int) -> dict[str, Any]:
     """Milliseconds of both, their ratio, and the largest difference of the results."""
     ours, theirs = case
     gap = float(np.abs(np.asarray(ours()) - np.asarray(theirs())).max())
-    mine, other = [], []
-    for _ in range(rounds):
-        mine.append(timed(ours, clock))
-        other.append(timed(theirs, clock))
-    seconds, peer = min(mine), min(other)
+    best = best_of({"ours": ours, "theirs": theirs}, rounds)
     return {
-        "peer": "scikit-image", "ours_ms": round(1e3 * seconds, 1), "peer_ms": round(1e3 * peer, 1),
-        "ratio": round(seconds / peer, 2), "bar": BAR, "difference": gap,
+        "peer": "scikit-image", "ours_ms": round(best["ours"], 1),
+        "peer_ms": round(best["theirs"], 1), "ratio": round(best["ours"] / best["theirs"], 2),
+        "bar": BAR, "difference": gap,
     }  # fmt: skip
 
 
-def timed(call: Callable[[], Any], clock: Callable[[], float]) -> float:
-    before = clock()
-    call()
-    return clock() - before
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vision.bench_images")
-    parser.add_argument("--loaded", action="store_true", help="measure on a busy machine too")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    load = refuse_when_busy(given.loaded)
-    # Each side has one thread: on a busy machine its own seconds tell more than the wall.
-    clock = time.process_time if given.loaded else time.perf_counter
-    rows = []
+def measure(rounds: int = 5) -> dict[str, dict[str, Any]]:
+    """Rows by name, on one thread."""
+    table = {}
     with threadpool_limits(1):
         for name, case in cases().items():
-            row = measure_case(case, given.rounds, clock)
-            assert row["difference"] < TOLERANCE, f"{name}: results differ by {row['difference']}"
-            rows.append({"what": name, "threads": 1, **row})
-            print(f"{name:<24} {row['ratio']:.2f}  {row['difference']:.0e}", flush=True)
-    about = {
-        "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "cpu": cpu_name(),
-        "cores": os.cpu_count(), "load_before": round(load, 2), "picture": "1024 x 1024",
-        "clock": clock.__name__,
-        "numpy": np.__version__, "scikit-image": metadata.version("scikit-image"),
-    }  # fmt: skip
-    RESULTS.write_text(json.dumps({"environment": about, "rows": rows}, indent=1) + "\n")
-    print(f"wrote {RESULTS}")
-
-
-if __name__ == "__main__":
-    main()
+            table[name] = measure_case(case, rounds)
+            gap = table[name]["difference"]
+            assert gap < TOLERANCE, f"{name}: results differ by {gap}"
+    return table

@@ -158,14 +158,15 @@ class RNN(Layer):
         mask = ids != PAD
         used = max(int(mask.any(axis=0).sum()), 1)  # columns of padding alone say nothing
         ids, mask = ids[:, :used], mask[:, :used]
-        outputs, last, words = [], [], []
+        outputs: list[Any] = []
+        last, words = [], []
         for reading, lstm in zip((ids, backwards(ids, mask)), self.lstms):
             vectors = self.dropout(self.embedding(self.E.array(reading)), rng)  # (N, T, E)
             words.append(vectors)
             states, ends = lstm(vectors, mask=mask)
             # A weight belongs to a word, so both directions must speak of it at the same step; a
             # mean or a maximum over all steps does not ask for it.
-            turn = outputs and self.attention is not None
+            turn = bool(outputs) and self.attention is not None
             outputs.append(turned(self.E, states, mask) if turn else states)
             last.append(ends[-1][0])
         states = self.E.concat(outputs, axis=2) if len(outputs) > 1 else outputs[0]
