@@ -176,12 +176,21 @@ def table(header: list[str], rows: list[list[Any]], classes: tuple[str, ...] = (
     return result
 
 
+def write_in_parallel(app: Sphinx, env: Any) -> None:
+    """Let the pages be written by several processes; jupyter-book has no option for it.
+
+    Not from the start: not every extension declares that it can read so.
+    """
+    app.parallel = max(app.parallel, min(os.cpu_count() or 1, 4))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     root = str(Path(app.srcdir))
     if root not in sys.path:
         sys.path.insert(0, root)
     app.add_directive("build-info", BuildInfo)
+    app.connect("env-updated", write_in_parallel)
     app.connect("builder-inited", switch_off_thebe, priority=10)
     app.connect("html-page-context", add_open_in, priority=510)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
