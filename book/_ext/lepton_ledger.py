@@ -93,6 +93,14 @@ def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
         del known[label]
 
 
+def merge(app: Sphinx, env: BuildEnvironment, docnames: set[str], other: BuildEnvironment) -> None:
+    """Take over what another process has read (event ``env-merge-info``)."""
+    found = equations_of(other)
+    equations_of(env).update({k: v for k, v in found.items() if v["docname"] in docnames})
+    if getattr(other, "lepton_ledger_page", "") in docnames:
+        env.lepton_ledger_page = other.lepton_ledger_page  # type: ignore[attr-defined]
+
+
 def settle(app: Sphinx, env: BuildEnvironment) -> None:
     """Join equations, code and proofs; warn about what is missing (``env-updated``)."""
     root = Path(app.srcdir)
@@ -328,7 +336,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ledger", LedgerDirective)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
     app.connect("env-updated", settle)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-resolved", resolve)
-    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
