@@ -9,6 +9,7 @@ JupyterLab that ``make lab`` starts; nothing points at a host that may not exist
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import platform
@@ -19,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pybtex.plugin
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -215,6 +217,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
         sys.path.insert(0, root)
     # A build makes millions of nodes and drops few: looking for cycles among them costs a third.
     gc.set_threshold(500_000, 20, 100)
+    # For every citation pybtex would read the entry points of all installed packages again.
+    pybtex.plugin._load_entry_point = functools.cache(pybtex.plugin._load_entry_point)
     app.add_directive("build-info", BuildInfo)
     app.connect("config-inited", work_in_parallel)
     app.connect("env-before-read-docs", deal_out)
