@@ -16,31 +16,11 @@ from lepton_ref.vision.faces import gallery_file
 from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, fingerprint, pack, read, unpack
 from lepton_ref.vision.faces.identification import search
+from tests.vision import faces_gallery
+from tests.vision.faces_gallery import NAMES, D, faces
 
-D = 6
-NAMES = ("Ada Lovelace", "Ωμέγα", "王小明", "Zoë “Z” O'Hara\\n")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "people.gallery"
-
-
-@pytest.fixture
-def gallery(path):
-    return Gallery.create(path, "model-1", D, 0.8)
-
-
-@pytest.fixture
-def filled(gallery, rng):
-    """Four people, each with three pictures near an axis of their own."""
-    for k, name in enumerate(NAMES):
-        gallery.enrol(name, faces(rng, k, 3), "for this test")
-    return gallery
-
-
-def faces(rng, k, n):
-    return 5.0 * np.eye(D)[k] + 0.3 * rng.normal(size=(n, D))
+# Fixtures: pytest looks for them in the module that asks.
+path, gallery, filled = faces_gallery.path, faces_gallery.gallery, faces_gallery.filled
 
 
 def test_verify_and_identify_who_was_enrolled(filled, rng):
