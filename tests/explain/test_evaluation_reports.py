@@ -365,4 +365,4 @@ def test_estimates_cover(rng):
     for seed in range(100):
         found = estimate(rng.exponential(size=50), seed, resamples=300)
         hits += found.low <= 1 <= found.high
-    assert hits >= 85
+    assert 85 <= hits < 100, "an interval that always holds the mean is too wide"
