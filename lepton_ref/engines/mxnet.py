@@ -11,9 +11,7 @@ The GPU path (``device="gpu"``) is written and has not been run on a GPU.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +20,7 @@ import numpy as onp
 from lepton_ref.engines import common
 from lepton_ref.engines.base import OPERATORS, SERVICES, Engine
 from lepton_ref.engines.common import enlarged, pair, slid
+from lepton_ref.engines.mxnet_gradients import constant, value_and_grad
 from lepton_ref.engines.mxnet_library import (
     choose,
     largest,
@@ -31,9 +30,7 @@ from lepton_ref.engines.mxnet_library import (
     pairwise,
     product,
 )
-from lepton_ref.framework.autograd import differentiating
 from lepton_ref.framework.errors import EngineError
-from lepton_ref.framework.trees import flatten, map_tree, unflatten
 
 np, npx, autograd = mx.np, mx.npx, mx.autograd
 
@@ -108,51 +105,13 @@ class MXNetEngine(Engine):
 
     # Differentiation --------------------------------------------------------------------
 
-    @staticmethod
-    def stop_gradient(x: Any) -> Any:
-        """The value of ``x`` as a constant."""
-        return map_tree(lambda a: a.detach() if isinstance(a, np.ndarray) else a, x)
+    stop_gradient = staticmethod(constant)
+    value_and_grad = staticmethod(value_and_grad)
 
     @staticmethod
     def no_grad() -> AbstractContextManager[None]:
         """Record nothing inside."""
         return autograd.pause()
-
-    @staticmethod
-    def value_and_grad(function: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
-        """As :func:`lepton_ref.framework.autograd.value_and_grad`, by this library.
-
-        ``attach_grad`` is called on detached leaves alone: on an intermediate result MXNet
-        would cut the graph there and leave zeros in the gradients below.
-        """
-
-        @numpy_semantics
-        @functools.wraps(function)
-        def run(params: Any, *args: Any, **kwargs: Any) -> Any:
-            arrays, structure = flatten(params)
-            common.check_parameters(arrays, np.ndarray, "MXNet")
-            leaves = [array.detach() for _, array in arrays]
-            for leaf in leaves:
-                leaf.attach_grad()
-            with differentiating(), autograd.record():
-                result = function(unflatten(structure, leaves), *args, **kwargs)
-                output, aux = result if has_aux else (result, None)
-                common.check_result(output)
-                if any(output is leaf for leaf in leaves):
-                    output = output + 0  # MXNet cannot differentiate a leaf by itself
-            try:
-                if not isinstance(output, np.ndarray):
-                    raise common.independent()
-                output.backward()
-            except mx.MXNetError as error:
-                if "not in a computational graph" not in str(error):
-                    raise
-                raise common.independent() from None
-            value = output.detach()
-            out = (value, MXNetEngine.stop_gradient(aux)) if has_aux else value
-            return out, unflatten(structure, [leaf.grad for leaf in leaves])
-
-        return run
 
     # Arithmetic -------------------------------------------------------------------------
 

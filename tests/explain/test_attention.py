@@ -26,10 +26,10 @@ from lepton_ref.explain.attention import (
 )
 from lepton_ref.explain.attention.distances import softmax
 from lepton_ref.explain.attention.interventions import centred, without_each_word
-from lepton_ref.explain.attention.models import reversal
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.attention.classifier import AttentionClassifier
 from lepton_ref.text.attention.tasks import Recaller
+from lepton_ref.text.sentiment.network import turned
 from lepton_ref.vision.classification import LeNet
 from tests.numeric import numerical_gradient
 
@@ -167,7 +167,8 @@ def test_a_state_of_the_reader_belongs_to_its_word(rng):
     """The LSTM that reads from the end is turned round again, and padding changes nothing."""
     model = reader("lstm", rng, engine="numpy")
     mask = np.array([[True] * 3 + [False]])
-    assert reversal(mask).tolist() == [[2, 1, 0, 3]]
+    turned_once = turned(model.E, np.arange(4.0).reshape(1, 4, 1), mask)
+    assert turned_once[0, :, 0].tolist() == [2, 1, 0, 3]
     ids = np.array([[3, 4, 5, 0]])
     states = model.encode(model.embedding(ids), mask)[0]
     for t in range(3):  # alone, the backward LSTM reads 5, 4, 3 up to word t

@@ -247,7 +247,7 @@ def test_refusals(rng):
         for function in (adversarial_attention, farthest_attention):
             with pytest.raises(ArgumentError, match="`epsilon` has the value .*; expected between"):
                 function(given, epsilon=epsilon)
-    with pytest.raises(ArgumentError, match="`steps` has the value 0; expected at least 1"):
+    with pytest.raises(ArgumentError, match="`steps` has the value 0; expected a whole number"):
         adversarial_attention(given, steps=0)
     with pytest.raises(ArgumentError, match="`candidates` has the value 1.5"):
         adversarial_attention(given, candidates=1.5)

@@ -117,7 +117,7 @@ def test_bad_questions(table, make):
     with pytest.raises(ArgumentError, match="like users"):
         model.predict([0, 1], [0])
     for k in (0, 2.5, True):
-        with pytest.raises(ArgumentError, match="whole number from 1"):
+        with pytest.raises(ArgumentError, match="whole number >= 1"):
             model.recommend(k=k)
     assert model.predict([], []).shape == (0,)
 

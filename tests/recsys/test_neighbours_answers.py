@@ -291,7 +291,7 @@ EMPTY = ratings().take(np.zeros(0, np.int64))
             "`of` has the value 'pairs'; expected one of items",
         ),
         (lambda: NearestNeighbours(similarity="dice"), "the value 'dice'; expected one of cosine"),
-        (lambda: NearestNeighbours(k=0), "`k` has the value 0; expected a whole number from 1"),
+        (lambda: NearestNeighbours(k=0), "`k` has the value 0; expected a whole number >= 1"),
         (lambda: NearestNeighbours(k=2.5), "`k` has the value 2.5"),
         (lambda: NearestNeighbours(k=True), "`k` has the value True"),
         (lambda: NearestNeighbours(kept=0), "`kept` has the value 0"),

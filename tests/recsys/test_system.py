@@ -208,7 +208,7 @@ def test_scores_that_do_not_fit_are_refused(interests, features, message):
     [
         ({"weight": 1.5}, r"the value 1.5; expected a number in \[0, 1\]"),
         ({"weight": True}, "the value True"),
-        ({"k": 0}, "the value 0; expected a whole number from 1"),
+        ({"k": 0}, "the value 0; expected a whole number >= 1"),
         ({"never": "abc"}, "a collection of item ids"),
     ],
 )

@@ -144,7 +144,7 @@ def test_threads_and_small_pieces_change_nothing(operator, shapes, rng, monkeypa
     value, gradients = run()
     monkeypatch.setattr(parallel, "threads", lambda: 3)
     monkeypatch.setattr(parallel, "WORTHWHILE", 0)
-    monkeypatch.setattr(convolution, "_CACHE", 1)
+    monkeypatch.setattr(convolution.windows, "CACHE", 1)
     again, together = run()
     assert np.isclose(value, again, rtol=1e-12)
     for a, b in zip(gradients, together):

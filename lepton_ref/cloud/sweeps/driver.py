@@ -15,90 +15,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from lepton_ref.cloud.sweeps.backends.base import Backend
 from lepton_ref.cloud.sweeps.commit import commit
 from lepton_ref.cloud.sweeps.errors import StoreError
 from lepton_ref.cloud.sweeps.plan import Plan, Run
-from lepton_ref.cloud.sweeps.runs import BELOW_BOUNDS, CANCELLED, COMPLETE, SYSTEM_FAULT, Outcome
+from lepton_ref.cloud.sweeps.runs import CANCELLED, COMPLETE, SYSTEM_FAULT, Outcome
+from lepton_ref.cloud.sweeps.state import Listener, Silent, State, SweepResult
 from lepton_ref.cloud.sweeps.storage import Store
 
 INDEX = "index.json"
 #: Seconds between two writings of the index while runs finish.
 INDEX_EVERY = 15.0
-
-
-class Listener(Protocol):
-    """What wants to know how a sweep goes (the progress bar)."""
-
-    def begin(self, total: int, done: int) -> None:
-        """The sweep starts; ``done`` of its runs were there already."""
-
-    def update(self, state: State) -> None:
-        """Something changed, or a moment passed."""
-
-    def note(self, outcome: Outcome, again: bool) -> None:
-        """An attempt failed; ``again`` tells whether the run is tried again."""
-
-    def end(self) -> None:
-        """The sweep is over."""
-
-
-@dataclass
-class State:
-    """How a sweep stands.
-
-    Attributes
-    ----------
-    total, done, running, failed, retried : int
-    busy_seconds : float
-        Summed over attempts that ended.
-    executed : int
-        Attempts that ended in this process.
-    notice : str
-        What the backend has to say, such as that no node can take a run.
-    """
-
-    total: int
-    done: int = 0
-    running: int = 0
-    failed: int = 0
-    retried: int = 0
-    busy_seconds: float = 0.0
-    executed: int = 0
-    notice: str = ""
-
-
-@dataclass
-class SweepResult:
-    """What a sweep came to.
-
-    Attributes
-    ----------
-    outcomes : dict of str to Outcome
-        By run, in the order of the sweep; also of runs that were done before.
-    attempts : dict of str to int
-    state : State
-    interrupted : int
-        The signal that ended the sweep early; 0 when it came to its end.
-    earlier : int
-        Complete runs in the store that this sweep does not ask for.
-    missing : int
-        Runs without an outcome (after an interruption).
-    """
-
-    outcomes: dict[str, Outcome]
-    attempts: dict[str, int]
-    state: State
-    interrupted: int = 0
-    earlier: int = 0
-    missing: int = 0
-
-    def failures(self, below_bounds: bool = True) -> list[Outcome]:
-        """Runs that did not finish; with ``below_bounds`` also those below a bound."""
-        fine = COMPLETE - ({BELOW_BOUNDS} if below_bounds else set())
-        return [o for o in self.outcomes.values() if o.status not in fine]
 
 
 @dataclass
@@ -109,16 +38,6 @@ class _Tries:
     system: int = 0
     error: int = 0
     made: int = field(default=0)
-
-
-class _Silent:
-    def begin(self, total: int, done: int) -> None: ...
-
-    def update(self, state: State) -> None: ...
-
-    def note(self, outcome: Outcome, again: bool) -> None: ...
-
-    def end(self) -> None: ...
 
 
 def run_sweep(
@@ -146,7 +65,7 @@ def run_sweep(
         was stored still there.
     """
     store.check_writable()
-    driver = _Driver(plan, backend, store, listener or _Silent())
+    driver = _Driver(plan, backend, store, listener or Silent())
     return driver.run()
 
 

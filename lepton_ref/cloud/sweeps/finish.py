@@ -7,9 +7,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from lepton_ref.cloud.sweeps.driver import SweepResult
 from lepton_ref.cloud.sweeps.errors import StoreError
 from lepton_ref.cloud.sweeps.plan import Plan
+from lepton_ref.cloud.sweeps.state import SweepResult
 from lepton_ref.cloud.sweeps.storage import Store
 
 REPORT = "report.html"

@@ -17,12 +17,13 @@ from rich.table import Table
 from lepton_ref.cloud.sweeps import finish as finishing
 from lepton_ref.cloud.sweeps import secrets
 from lepton_ref.cloud.sweeps.backends.base import Backend
-from lepton_ref.cloud.sweeps.driver import SweepResult, committed, run_sweep
+from lepton_ref.cloud.sweeps.driver import committed, run_sweep
 from lepton_ref.cloud.sweeps.dry_run import cluster_of, machine_rate, price_it
 from lepton_ref.cloud.sweeps.errors import SweepError
 from lepton_ref.cloud.sweeps.plan import Plan, open_sweep
 from lepton_ref.cloud.sweeps.progress import Bar, given, shown
 from lepton_ref.cloud.sweeps.runs import BELOW_BOUNDS, Outcome
+from lepton_ref.cloud.sweeps.state import SweepResult
 from lepton_ref.cloud.sweeps.storage import Store
 from lepton_ref.cloud.sweeps.yaml_file import load_spec
 

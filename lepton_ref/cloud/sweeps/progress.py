@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from lepton_ref.cloud.sweeps.driver import State
 from lepton_ref.cloud.sweeps.runs import Outcome
+from lepton_ref.cloud.sweeps.state import State
 
 #: Seconds between two lines where there is no terminal to draw a bar on.
 LINE_EVERY = 30.0

@@ -16,6 +16,7 @@ from lepton_ref.explain.attention.distances import (
     total_variation_on,
 )
 from lepton_ref.explain.attention.interventions import Pooled
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.optimizers import Adam
 
@@ -109,9 +110,7 @@ def adversarial_attention(
     """
     where = "adversarial_attention"
     check_epsilon(where, epsilon)
-    for name, value in (("candidates", candidates), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ArgumentError(where, name, f"the value {value!r}", "at least 1")
+    whole(where, candidates=candidates, steps=steps)
     E: Any = engine if isinstance(engine, Engine) else lepton_ref.engine(engine)
     n, t = reviews.mask.shape
     start = np.random.default_rng(seed).normal(size=(candidates, n, t))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import Interval, bootstrap_interval
 
@@ -69,6 +70,5 @@ def null_variance(num_words: int) -> float:
     Source: Kendall (1938), *A New Measure of Rank Correlation*.
     """
     n = num_words
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise ArgumentError("null_variance", "num_words", f"the value {n!r}", "at least 2")
+    whole("null_variance", 2, num_words=n)
     return 2 * (2 * n + 5) / (9 * n * (n - 1))

@@ -9,6 +9,7 @@ import numpy as np
 from lepton_ref.explain.attention.distances import softmax, total_variation
 from lepton_ref.explain.attention.maps import WordModel, attended, check_ids, word_vectors
 from lepton_ref.explain.gradients.attribution import Attribution, at_target, check_target
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -47,8 +48,7 @@ def permuted_change(reviews: Pooled, rng: np.random.Generator, repeats: int = 10
 
     Source: Jain and Wallace (2019), algorithm 2.
     """
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ArgumentError("permuted_change", "repeats", f"the value {repeats!r}", "at least 1")
+    whole("permuted_change", repeats=repeats)
     before, mask = reviews.predict(), reviews.mask
     moves = np.empty((repeats, len(mask)))
     for i in range(repeats):

@@ -18,16 +18,7 @@ from lepton_ref.framework.layers import (
     Layer,
 )
 from lepton_ref.text.attention.classifier import Attended
-
-
-def reversal(mask: np.ndarray) -> np.ndarray:
-    """Where each real step stands when a row is read from its end: int64 (N, T); padding stays.
-
-    Reversing twice gives the row back.
-    """
-    steps = np.arange(mask.shape[1])
-    last = mask.sum(axis=1, keepdims=True) - 1
-    return np.where(mask, last - steps, steps)
+from lepton_ref.text.sentiment.network import turned
 
 
 class LSTMReader(Layer):
@@ -73,16 +64,9 @@ class LSTMReader(Layer):
     def encode(self, vectors: Any, mask: np.ndarray) -> Any:
         """States (N, T, 2H) of word vectors (N, T, D)."""
         E = self.E
-        n, t = mask.shape
-        rows = E.array(reversal(mask) + t * np.arange(n)[:, None])  # (N, T) of N * T
-
-        def turned(x: Any) -> Any:
-            width = int(x.shape[2])
-            return E.take(E.reshape(x, (n * t, width)), rows)
-
         ahead, _ = self.forwards(vectors, mask=E.array(mask))
-        back, _ = self.backwards(turned(vectors), mask=E.array(mask))
-        return E.concat([ahead, turned(back)], axis=2)
+        back, _ = self.backwards(turned(E, vectors, mask), mask=E.array(mask))
+        return E.concat([ahead, turned(E, back, mask)], axis=2)
 
     def attend(self, ids: Any, rng: np.random.Generator | None = None) -> Attended:
         """Logits of token ids (N, T) together with the weights of the pooling."""

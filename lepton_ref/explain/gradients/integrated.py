@@ -16,7 +16,8 @@ from lepton_ref.explain.gradients.attribution import (
     check_input,
     check_target,
 )
-from lepton_ref.explain.gradients.methods import _count, input_gradients
+from lepton_ref.explain.gradients.methods import input_gradients
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 QUADRATURES = ("gauss-legendre", "midpoint", "trapezoid", "left", "right")
@@ -43,7 +44,7 @@ def quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
         raise ArgumentError(
             "quadrature", "rule", f"the value {rule!r}", f"one of {', '.join(QUADRATURES)}"
         )
-    _count("quadrature", steps=steps)
+    whole("quadrature", steps=steps)
     if rule == "gauss-legendre":
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         return (nodes + 1) / 2, weights / 2

@@ -22,6 +22,7 @@ from lepton_ref.explain.gradients.attribution import (
     select,
     warn_of_zeros,
 )
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -191,7 +192,7 @@ def smoothgrad(
     """
     where = "smoothgrad"
     x = check_input(where, x)
-    _count(where, samples=samples)
+    whole(where, samples=samples)
     for name, value in (("noise", noise), ("std", std)):
         if value is not None and not 0 < value < np.inf:
             raise ArgumentError(where, name, f"the value {value!r}", "a positive number")
@@ -223,10 +224,3 @@ def smoothgrad(
         standard_error=np.sqrt(variance / samples) if samples > 1 else None,
         seed=seed, settings={"samples": samples, "noise": noise, "std": std},
     )  # fmt: skip
-
-
-def _count(where: str, **values: Any) -> None:
-    for name, value in values.items():
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise ArgumentError(where, name, f"the value {value!r}", "a whole number >= 1")

@@ -22,6 +22,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_input,
     select,
 )
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 NOBODY = -1  # an entry of no player stays as it is
@@ -48,24 +49,6 @@ def patches(shape: tuple[int, ...], size: int) -> np.ndarray:
     whole("patches", size=size)
     rows, columns = np.arange(shape[-2]) // size, np.arange(shape[-1]) // size
     return np.broadcast_to(rows[:, None] * (columns[-1] + 1) + columns, shape).astype(np.int64)
-
-
-def whole(where: str, least: int = 1, **values: Any) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
-    for argument, value in values.items():
-        fine = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not fine or value < least:
-            expected = f"a whole number from {least}"
-            raise ArgumentError(where, argument, f"the value {value!r}", expected)
-
-
-def positive(where: str, zero: bool = False, **values: Any) -> None:
-    """Refuse what is not a finite number above 0 (or of at least 0)."""
-    for argument, value in values.items():
-        real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not real or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
-            expected = "a finite number >= 0" if zero else "a finite number > 0"
-            raise ArgumentError(where, argument, f"the value {value!r}", expected)
 
 
 def owners(where: str, players: Any, shape: tuple[int, ...]) -> np.ndarray:

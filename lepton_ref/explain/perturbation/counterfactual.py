@@ -18,12 +18,11 @@ from lepton_ref.explain.perturbation.coalitions import (
     Game,
     Question,
     check_background,
-    positive,
     question,
-    whole,
 )
 from lepton_ref.explain.perturbation.removal import smallest_removal
 from lepton_ref.explain.perturbation.search import smallest_change
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 
 WHERE = "counterfactual"
@@ -128,7 +127,7 @@ def counterfactual(
     """
     whole(WHERE, 2, levels=levels)
     if margin is not None:
-        positive(WHERE, zero=True, margin=margin)
+        number(WHERE, margin=margin)
     rows = None
     if training is not None:
         if players is not None or baseline is not None:

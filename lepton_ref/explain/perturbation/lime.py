@@ -16,11 +16,10 @@ from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.explain.perturbation.coalitions import (
     Question,
     check_background,
-    positive,
     question,
-    whole,
 )
 from lepton_ref.explain.perturbation.least_squares import ridge
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 
 WHERE = "lime"
@@ -120,9 +119,9 @@ def lime(
         explainers.
     """
     whole(WHERE, 2, samples=samples)
-    positive(WHERE, zero=True, regularization=regularization)
+    number(WHERE, regularization=regularization)
     if kernel_width is not None:
-        positive(WHERE, kernel_width=kernel_width)
+        number(WHERE, above=0, kernel_width=kernel_width)
     if neighbours not in NEIGHBOURS:
         expected = f"one of {', '.join(NEIGHBOURS)}"
         raise ArgumentError(WHERE, "neighbours", f"the value {neighbours!r}", expected)

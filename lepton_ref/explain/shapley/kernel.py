@@ -15,7 +15,8 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import Attribution
-from lepton_ref.explain.perturbation.coalitions import Game, question, whole
+from lepton_ref.explain.perturbation.coalitions import Game, question
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 WHERE = "kernel_shap"

@@ -13,7 +13,8 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import Attribution
-from lepton_ref.explain.perturbation.coalitions import Game, question, whole
+from lepton_ref.explain.perturbation.coalitions import Game, question
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 BLOCK = 1 << 24  # entries of the masks that are built at a time

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -27,5 +28,4 @@ def require_number(where: str, name: str, value: Any, low: float, below: float =
 
 def require_count(where: str, name: str, value: Any, low: int) -> None:
     """Refuse what is no whole number >= low."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ArgumentError(where, name, f"the value {value!r}", f"a whole number >= {low}")
+    whole(where, low, **{name: value})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.domain import dtype_name
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.data import check_finite
 from lepton_ref.framework.errors import ArgumentError, DataError
 
@@ -17,8 +18,7 @@ Arrays = tuple[np.ndarray, ...]
 
 def check_count(where: str, name: str, value: Any, low: int = 1) -> int:
     """A whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ArgumentError(where, name, f"the value {value!r}", f"a whole number >= {low}")
+    whole(where, low, **{name: value})
     return int(value)
 
 

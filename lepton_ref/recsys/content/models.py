@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.content.profiles import ItemProfiles
-from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.baselines import Baseline, RatingBaseline
 from lepton_ref.recsys.evaluation.interactions import Ratings
 from lepton_ref.recsys.evaluation.ranker import Ranker

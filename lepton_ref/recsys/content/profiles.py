@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.data import smooth_idf
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import codes, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.beyond import unit_rows
 from lepton_ref.recsys.evaluation.selection import top_k
 

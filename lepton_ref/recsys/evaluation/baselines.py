@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import codes, number, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.interactions import Ratings
 from lepton_ref.recsys.evaluation.selection import best_in_blocks
 

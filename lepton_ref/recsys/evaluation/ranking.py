@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation.intervals import Interval, bootstrap_interval
-from lepton_ref.recsys.evaluation.arguments import whole
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
 METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

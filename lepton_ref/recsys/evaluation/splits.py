@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import whole
 from lepton_ref.recsys.evaluation.interactions import Ratings
 
 Split = tuple[Ratings, Ratings]

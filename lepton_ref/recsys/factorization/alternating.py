@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import flag, number, one_of, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, flag, number, one_of, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.ranker import with_strangers
 from lepton_ref.recsys.factorization.als import (
     Entries,

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import flag, number, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, flag, number, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.factorization.base import FactorModel
 from lepton_ref.recsys.factorization.sgd import biased_epoch, svdpp_epoch
 

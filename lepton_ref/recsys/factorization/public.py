@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register, save
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.evaluation.behaviour import ItemScores, of_several, read_behaviour
 from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.factorization.als import Entries

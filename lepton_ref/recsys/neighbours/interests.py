@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, one_of, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.models import load_model, register
 from lepton_ref.framework.models import save as save_model
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, number, one_of, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.behaviour import ItemScores, of_several, read_behaviour
 from lepton_ref.recsys.evaluation.interactions import checked_scale
 from lepton_ref.recsys.neighbours.ratings import in_blocks

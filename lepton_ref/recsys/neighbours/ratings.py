@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, one_of, whole
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import BiasBaseline, Ratings
-from lepton_ref.recsys.evaluation.arguments import codes, number, one_of, whole
+from lepton_ref.recsys.evaluation.arguments import codes
 from lepton_ref.recsys.evaluation.selection import best_in_blocks
 from lepton_ref.recsys.neighbours.similarity import centred, nearest
 

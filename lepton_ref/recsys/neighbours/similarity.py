@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, one_of, whole
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.recsys.evaluation.arguments import number, one_of, whole
 from lepton_ref.recsys.neighbours.loops import ROUNDING, nearest_rows, pair_sums
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.base import Engine
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.neural.training import minimise, triples
 

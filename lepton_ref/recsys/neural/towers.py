@@ -13,12 +13,12 @@ import numpy as np
 
 from lepton_ref.engines.base import Engine
 from lepton_ref.engines.domain import host
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.data import batches
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense, Layer
 from lepton_ref.framework.optimizers import Adam
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.neural.training import minimise
 

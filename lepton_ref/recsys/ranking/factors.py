@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.recsys.evaluation import Ratings
-from lepton_ref.recsys.evaluation.arguments import number, whole
 from lepton_ref.recsys.evaluation.ranker import Ranker
 from lepton_ref.recsys.ranking.loops import bpr_pass, unseen_items, warp_pass
 

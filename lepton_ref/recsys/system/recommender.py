@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.recsys.evaluation import top_k
-from lepton_ref.recsys.evaluation.arguments import whole
 from lepton_ref.recsys.evaluation.behaviour import ItemScores
 from lepton_ref.recsys.evaluation.selection import standardised
 

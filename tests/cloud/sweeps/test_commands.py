@@ -15,12 +15,13 @@ from rich.console import Console
 from lepton_ref import cli
 from lepton_ref.cloud.sweeps import launch as launch_module
 from lepton_ref.cloud.sweeps import options, runs
-from lepton_ref.cloud.sweeps.driver import State, run_sweep
+from lepton_ref.cloud.sweeps.driver import run_sweep
 from lepton_ref.cloud.sweeps.errors import StoreError
 from lepton_ref.cloud.sweeps.plan import open_sweep
 from lepton_ref.cloud.sweeps.progress import Bar, shown
 from lepton_ref.cloud.sweeps.runs import Task
 from lepton_ref.cloud.sweeps.spec import Range, SweepSpec
+from lepton_ref.cloud.sweeps.state import State
 from lepton_ref.cloud.sweeps.storage import Store
 from tests.cloud.sweeps.command_tools import said, typed
 from tests.cloud.sweeps.sweep_tools import DECLARED, SCORE, Played, outcome, written

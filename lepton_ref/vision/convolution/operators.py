@@ -1,159 +1,24 @@
-"""Convolution, its transpose, and pooling, each one fused operator.
-
-What a kernel entry (u, v) meets while the kernel slides over an image is a shifted, strided
-view of that image. Pooling is written with these kh·kw views (:func:`shifted_views`): it takes
-their maximum or mean. ``im2col`` lays the same windows side by side in two copies, first along
-the rows, then down, which turns a convolution into one matrix product; ``col2im`` undoes the two
-steps with sums, which is the transposed map.
-
-Sizes: Ho = ⌊(H + 2p − kh) / s⌋ + 1, and the same for Wo.
-
-Source: Chellapilla, Puri and Simard (2006), *High Performance Convolutional Neural Networks
-for Document Processing*; Dumoulin and Visin (2016), *A guide to convolution arithmetic*.
-"""
+"""The operators: convolution, its transpose, pooling by maximum and by mean."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from lepton_ref.framework.autograd import op
 from lepton_ref.framework.parallel import over_batch
-
-#: Bytes of columns and output that are worked on at a time, so that they stay in the cache.
-_CACHE = 2**22
-
-Size = int | tuple[int, int]
-
-
-def pair(size: Size) -> tuple[int, int]:
-    """One number for both directions, or one for each."""
-    return (size, size) if isinstance(size, (int, np.integer)) else (size[0], size[1])
-
-
-def output_size(
-    shape: tuple[int, ...], kernel_size: Size, stride: Size = 1, padding: Size = 0
-) -> tuple[int, int]:
-    """Height and width after a kernel has slid over an image: ⌊(H + 2p − kh) / s⌋ + 1."""
-    (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
-    return (shape[-2] + 2 * ph - kh) // sh + 1, (shape[-1] + 2 * pw - kw) // sw + 1
-
-
-def pad_image(x: np.ndarray, padding: Size, value: float = 0.0) -> np.ndarray:
-    """``x`` with ``padding`` rows and columns of ``value`` on every side."""
-    ph, pw = pair(padding)
-    if not ph and not pw:
-        return x
-    *lead, H, W = x.shape
-    padded = np.full((*lead, H + 2 * ph, W + 2 * pw), value, x.dtype)
-    padded[..., ph : ph + H, pw : pw + W] = x
-    return padded
-
-
-def crop_image(padded: np.ndarray, padding: Size) -> np.ndarray:
-    """The inverse of :func:`pad_image`, as a view."""
-    ph, pw = pair(padding)
-    return padded[..., ph : padded.shape[-2] - ph, pw : padded.shape[-1] - pw]
-
-
-def shifted_views(
-    padded: np.ndarray, kernel_size: Size, stride: Size, out: tuple[int, int]
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield ``(u, v, view)``: what kernel entry (u, v) meets, one entry per output position."""
-    (kh, kw), (sh, sw), (Ho, Wo) = pair(kernel_size), pair(stride), out
-    for u in range(kh):
-        for v in range(kw):
-            yield u, v, padded[..., _steps(u, sh, Ho), _steps(v, sw, Wo)]  # (..., Ho, Wo)
-
-
-def _steps(first: int, stride: int, count: int) -> slice:
-    """``count`` positions from ``first`` on, ``stride`` apart."""
-    return slice(first, first + stride * (count - 1) + 1, stride)
-
-
-def im2col(
-    x: np.ndarray,
-    kernel_size: Size,
-    stride: Size = 1,
-    padding: Size = 0,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """Lay the patches that the kernel sees side by side, one column per output position.
-
-    cols[n, (c, u, v), (i, j)] = x[n, c, s·i + u − p, s·j + v − p], zero outside the image.
-
-    Shifting along the rows comes first, for all v; what is then shifted down, for all u, are
-    whole blocks of memory, which copy fast.
-
-    Parameters
-    ----------
-    x : array, shape (N, C, H, W)
-    kernel_size, stride, padding : int or (int, int)
-    out : array, shape (N, C·kh·kw, Ho·Wo), optional
-        Where to write the columns.
-
-    Returns
-    -------
-    array, shape (N, C·kh·kw, Ho·Wo)
-    """
-    N, C = x.shape[:2]
-    (kh, kw), (sh, sw) = pair(kernel_size), pair(stride)
-    Ho, Wo = output_size(x.shape, kernel_size, stride, padding)
-    padded = pad_image(x, padding)
-    n, c, h, v = padded.strides
-    wide = as_strided(padded, (N, C, kw, padded.shape[2], Wo), (n, c, v, h, v * sw)).copy()
-    n, c, j, h, v = wide.strides
-    cols = np.empty((N, C * kh * kw, Ho * Wo), x.dtype) if out is None else out
-    patches = as_strided(wide, (N, C, kh, kw, Ho, Wo), (n, c, h, j, h * sh, v))
-    cols.reshape(patches.shape)[...] = patches
-    return cols
-
-
-def col2im(
-    cols: np.ndarray,
-    shape: tuple[int, ...],
-    kernel_size: Size,
-    stride: Size = 1,
-    padding: Size = 0,
-) -> np.ndarray:
-    """Add each column back to where its patch came from: the transpose of :func:`im2col`.
-
-    ⟨im2col(X), D⟩ = ⟨X, col2im(D)⟩ for every X and D. The two steps of :func:`im2col` come
-    in the opposite order, and each copy has become a sum.
-
-    Parameters
-    ----------
-    cols : array, shape (N, C·kh·kw, Ho·Wo)
-    shape : (N, C, H, W) of the image
-    kernel_size, stride, padding : int or (int, int)
-
-    Returns
-    -------
-    array, shape (N, C, H, W)
-    """
-    N, C, H, W = shape
-    (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
-    Ho, Wo = output_size(shape, kernel_size, stride, padding)
-    cols = cols.reshape(N, C, kh, kw, Ho, Wo)
-    wide = np.zeros((N, C, kw, H + 2 * ph, Wo), cols.dtype)
-    for i in range(kh):
-        wide[..., _steps(i, sh, Ho), :] += cols[:, :, i]
-    padded = np.zeros((N, C, H + 2 * ph, W + 2 * pw), cols.dtype)
-    for j in range(kw):
-        padded[..., _steps(j, sw, Wo)] += wide[:, :, j]
-    return crop_image(padded, padding)
-
-
-def _few_at_a_time(part: slice, bytes_each: int) -> Iterator[slice]:
-    """Cut a part of the batch into equal pieces whose columns about fit the cache."""
-    n = part.stop - part.start
-    pieces = min(n, max(1, round(n * bytes_each / _CACHE)))
-    for k in range(pieces):
-        yield slice(part.start + k * n // pieces, part.start + (k + 1) * n // pieces)
+from lepton_ref.vision.convolution import windows
+from lepton_ref.vision.convolution.windows import (
+    col2im,
+    crop_image,
+    few_at_a_time,
+    im2col,
+    output_size,
+    pad_image,
+    pair,
+    shifted_views,
+)
 
 
 @op
@@ -201,7 +66,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
     multiply_adds = N * O * Ho * Wo * K
 
     kept: dict[int, np.ndarray] = {}
-    keep = N * kernel.shape[1] * Ho * Wo * x.itemsize <= _CACHE
+    keep = N * kernel.shape[1] * Ho * Wo * x.itemsize <= windows.CACHE
 
     def columns(few: slice) -> np.ndarray:  # (n, K, Ho·Wo), a row of ones below when b is given
         if few.start in kept and len(kept[few.start]) == few.stop - few.start:
@@ -215,7 +80,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
         return cols
 
     def forward(part: slice) -> None:
-        for few in _few_at_a_time(part, bytes_each):
+        for few in few_at_a_time(part, bytes_each):
             np.matmul(kernel, columns(few), out=y[few])
 
     over_batch(forward, N, multiply_adds)
@@ -226,7 +91,7 @@ def conv2d(x, w, b=None, stride=1, padding=0):
 
         def backward(part: slice) -> np.ndarray:
             dkernel = np.zeros_like(kernel)
-            for few in _few_at_a_time(part, bytes_each):
+            for few in few_at_a_time(part, bytes_each):
                 if needs[0]:
                     dcols = kernel[:, :K].T @ dy[few]
                     dx[few] = col2im(dcols, x[few].shape, (kh, kw), stride, padding)
@@ -364,59 +229,3 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
         return crop_image(dpadded, padding)
 
     return y, (dx,)
-
-
-class Conv2dCost(NamedTuple):
-    """What one convolution costs, counted from the shapes alone."""
-
-    forward_multiply_adds: int
-    backward_multiply_adds: int
-    minimum_bytes: int
-    im2col_bytes: int
-
-
-def conv2d_cost(
-    x_shape: tuple[int, int, int, int],
-    w_shape: tuple[int, int, int, int],
-    stride: Size = 1,
-    padding: Size = 0,
-    itemsize: int = 4,
-) -> Conv2dCost:
-    """Count the work of :func:`conv2d`.
-
-    M = N·O·Ho·Wo·C·kh·kw multiply-adds forward, 2M backward (dw and dx)   (eq. conv2d-cost)
-    Bytes moved at least: input, weights and output once; im2col: its columns
-    (eq. conv2d-bytes)
-
-    Parameters
-    ----------
-    x_shape : (N, C, H, W)
-    w_shape : (O, C, kh, kw)
-    stride, padding : int or (int, int)
-    itemsize : int
-        Bytes of one number; 4 in float32.
-    """
-    N, C, H, W = x_shape
-    O, _, kh, kw = w_shape
-    Ho, Wo = output_size(x_shape, (kh, kw), stride, padding)
-    forward = N * O * Ho * Wo * C * kh * kw
-    moved = N * C * H * W + O * C * kh * kw + N * O * Ho * Wo
-    columns = N * C * kh * kw * Ho * Wo
-    return Conv2dCost(forward, 2 * forward, itemsize * moved, itemsize * columns)
-
-
-def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """How many rows of the input one output row depends on.
-
-    R = 1 + Σ_l (k_l − 1) Π_{m<l} s_m   (eq. receptive-field)
-
-    Parameters
-    ----------
-    layers : sequence of (kernel size, stride)
-        From the input on; pooling counts as a layer.
-    """
-    rows, step = 1, 1
-    for kernel, stride in layers:
-        rows += (kernel - 1) * step
-        step *= stride
-    return rows
