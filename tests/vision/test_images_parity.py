@@ -117,6 +117,19 @@ def test_bilateral_with_the_spatial_table_of_scikit_image(camera, coffee, sigma)
     near(images.bilateral_filter(coffee, 0.3, kernel=kernel, border="edge"), theirs)
 
 
+def test_the_bilateral_table_of_colours_is_coarser_for_levels(photographs):
+    """It has `bins` entries up to 255 for uint8, up to 1 for floats: 255 times as many make up."""
+    levels = photographs.camera[60:130, 160:240]
+
+    def error(picture, bins):
+        options = {"win_size": 5, "sigma_color": 0.1, "sigma_spatial": 1}
+        fine = restoration.denoise_bilateral(levels / 255, bins=10**7, **options)
+        return np.abs(restoration.denoise_bilateral(picture, bins=bins, **options) - fine).max()
+
+    assert error(levels, 10_000) > 100 * error(levels / 255, 10_000)
+    assert 0.5 < error(levels, 255 * 10_000) / error(levels / 255, 10_000) < 2
+
+
 @pytest.mark.parametrize("size", [5, 7])
 def test_bilateral_with_the_right_spatial_table(camera, size, monkeypatch):
     """Given the table that its loop expects, scikit-image agrees with ours at its defaults."""
