@@ -16,11 +16,9 @@ from lepton_ref.vision.faces import gallery_file
 from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, fingerprint, pack, read, unpack
 from lepton_ref.vision.faces.identification import search
-from tests.vision import faces_gallery
 from tests.vision.faces_gallery import NAMES, D, faces
 
 # Fixtures: pytest looks for them in the module that asks.
-path, gallery, filled = faces_gallery.path, faces_gallery.gallery, faces_gallery.filled
 
 
 def test_verify_and_identify_who_was_enrolled(filled, rng):

@@ -14,11 +14,9 @@ from lepton_ref.framework.models import save
 from lepton_ref.framework.models.format import file_digest, serialize
 from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, read, unpack
-from tests.vision import faces_gallery
 from tests.vision.faces_gallery import NAMES, D, faces
 
 # Fixtures: pytest looks for them in the module that asks.
-path, gallery, filled = faces_gallery.path, faces_gallery.gallery, faces_gallery.filled
 
 
 def test_a_file_cut_anywhere_is_refused(filled, path):
