@@ -18,8 +18,6 @@ from lepton_ref.vision.faces.gallery_file import GalleryFileError, fingerprint, 
 from lepton_ref.vision.faces.identification import search
 from tests.vision.faces_gallery import NAMES, D, faces
 
-# Fixtures: pytest looks for them in the module that asks.
-
 
 def test_verify_and_identify_who_was_enrolled(filled, rng):
     for k, name in enumerate(NAMES):

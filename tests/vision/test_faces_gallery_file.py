@@ -16,8 +16,6 @@ from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, read, unpack
 from tests.vision.faces_gallery import NAMES, D, faces
 
-# Fixtures: pytest looks for them in the module that asks.
-
 
 def test_a_file_cut_anywhere_is_refused(filled, path):
     whole = path.read_bytes()
