@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,19 @@ from lepton_ref.explain.gradients.walk import (
 
 # Below this change a difference quotient is rounding, and the derivative takes its place.
 SMALL = {"float32": 1e-6, "float64": 1e-10}
+
+
+def _parts(
+    where: str, E: Any, steps: list[Step], x: np.ndarray, target: Any, kind: str, batch_size: int
+) -> Iterator[tuple[slice, Any, np.ndarray, np.ndarray]]:
+    """Batches that went forwards: which rows, what to bring back, f_target and the target."""
+    for start in range(0, len(x), batch_size):
+        part = slice(start, start + batch_size)
+        y = forward(E, steps, E.array(x[part], kind))
+        plain = check_outputs(where, E.asnumpy(y), len(x[part]))
+        of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
+        index = check_target(where, of_part, plain)
+        yield part, E.array(one_hot(index, y, kind), kind), at_target(plain, index), index
 
 
 def deeplift(
@@ -76,18 +90,12 @@ def deeplift(
     E = engine_of(model)
     kind = model_dtype(getattr(model, "model", model), x)
     values, outputs, before, chosen = [], [], [], []
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        y = forward(E, steps, E.array(x[part], kind))
+    for part, dy, output, index in _parts(where, E, steps, x, target, kind, batch_size):
         y_ref = forward(E, steps, E.array(full[part], kind), baseline=True)
-        plain = check_outputs(where, E.asnumpy(y), len(x[part]))
-        of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
-        index = check_target(where, of_part, plain)
-        dy = E.array(one_hot(index, y, kind), kind)
         m = backward(E, steps, dy, lambda step, dy: _rescale(E, step, dy))
         moved = x[part].astype(np.float64) - full[part]
         values.append(np.asarray(E.asnumpy(m), np.float64) * moved)
-        outputs.append(at_target(plain, index))
+        outputs.append(output)
         before.append(at_target(E.asnumpy(y_ref), index))
         chosen.append(index)
     return Attribution(
@@ -151,15 +159,10 @@ def guided_backpropagation(
         return E.relu(dx) if isinstance(step.layer, ReLU) else dx
 
     values, outputs, chosen = [], [], []
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        y = forward(E, steps, E.array(x[part], kind))
-        plain = check_outputs(where, E.asnumpy(y), len(x[part]))
-        of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
-        index = check_target(where, of_part, plain)
-        dx = backward(E, steps, E.array(one_hot(index, y, kind), kind), rule)
+    for _, dy, output, index in _parts(where, E, steps, x, target, kind, batch_size):
+        dx = backward(E, steps, dy, rule)
         values.append(np.asarray(E.asnumpy(dx), np.float64))
-        outputs.append(at_target(plain, index))
+        outputs.append(output)
         chosen.append(index)
     return Attribution(
         np.concatenate(values), x, np.concatenate(chosen), np.concatenate(outputs), where
