@@ -329,6 +329,16 @@ def test_a_guide_is_trained_with_its_weights(reviews):
     assert 0.5 < accuracy(model, ids, labels, first) < 1
 
 
+def test_a_guided_network_follows_its_guide(engine, rng):
+    model = DiagnosticMLP(20, 2, 4, 5, rng=rng)
+    ids = engine.array(np.array([[3, 4, 5]]))
+    one = engine.asnumpy(model(ids, weights=np.array([[0.0, 1.0, 0.0]])))
+    alone = engine.asnumpy(model(engine.array(np.array([[4]])), weights=np.array([[1.0]])))
+    np.testing.assert_allclose(one, alone, atol=1e-6)
+    own = engine.asnumpy(model(ids))
+    assert own.shape == (1, 2) and np.abs(own - one).max() > 1e-4
+
+
 def test_weights_move_to_another_engine(engine, rng):
     model = LSTMReader(30, 2, 4, 4, rng=rng, engine="numpy")
     ids = rng.integers(1, 30, size=(3, 5))

@@ -108,7 +108,8 @@ def test_smoothgrad_is_the_gradient_of_the_smoothed_model(engine, rng, prove):
     weights = weights / weights.sum()
     x = np.array([[0.3]])
     points = x + sigma * nodes[:, None]
-    mean_gradient = weights @ explain.saliency(model, points, 1).values[:, 0]
+    gradients = explain.saliency(model, points, 1).values[:, 0]
+    mean_gradient = weights @ gradients
     values = black_box(model)(points)[:, 1]
     prove(mean_gradient, weights @ (values * nodes) / sigma, oracle="Stein", tol=1e-8)
 
@@ -118,8 +119,20 @@ def test_smoothgrad_is_the_gradient_of_the_smoothed_model(engine, rng, prove):
     prove(mean_gradient, numerical_gradient(smoothed, x)[0, 0], tol=1e-7)
     found = explain.smoothgrad(model, x, 1, samples=400, std=sigma, seed=5)
     assert abs(found.values[0, 0] - mean_gradient) < 4 * found.standard_error[0, 0]
+    spread = np.sqrt(weights @ (gradients - mean_gradient) ** 2)
+    assert abs(found.standard_error[0, 0] * 20 / spread - 1) < 0.15
     again = explain.smoothgrad(model, x, 1, samples=1600, std=sigma, seed=6)
     assert 1.5 < (found.standard_error / again.standard_error).item() < 2.6, "1/√samples"
+
+
+def test_noise_is_a_share_of_each_examples_own_range(rng):
+    model, x = smooth(rng), rng.normal(size=(2, 4)) * [[1.0], [5.0]]
+    found = explain.smoothgrad(model, x, 1, samples=20, noise=0.2, seed=3).values
+    drawn = np.random.default_rng(3).standard_normal((20, 2, 4))
+    for i in range(2):
+        noisy = x[i] + 0.2 * (x[i].max() - x[i].min()) * drawn[:, i]
+        by_hand = explain.saliency(model, noisy, 1).values.mean(axis=0)
+        np.testing.assert_allclose(found[i], by_hand, rtol=1e-9)
 
 
 @pytest.mark.equation("gradients-completeness")
