@@ -22,8 +22,9 @@ from lepton_ref.explain.evaluation import (
     removals,
     words,
 )
+from lepton_ref.explain.evaluation.asking import Asked
 from lepton_ref.explain.evaluation.fidelity import output_changes
-from lepton_ref.explain.evaluation.metrics import order_of
+from lepton_ref.explain.evaluation.metrics import curve, order_of
 from lepton_ref.explain.evaluation.players import spread
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
@@ -122,6 +123,26 @@ def test_players_go_together_and_padding_stays():
     assert np.all(rows[4:, 2] == x[1, 2]), "padding belongs to nobody"
     assert found.fractions[1].tolist() == [0, 0.5, 0.5, 1]
     np.testing.assert_allclose(player_values(values, players), [[1, 3, 2], [5, 7, np.nan]])
+
+
+def test_nothing_is_asked_twice(rng):
+    """Curves over one room share their ends, and what differs by a player of no account."""
+    seen = []
+    model = lambda x: seen.append(x.copy()) or curved(x)
+    x = rng.normal(size=(2, 5))
+    x[0, 3] = 0.0  # like its baseline: its going changes nothing
+    empty = np.repeat([[0.0], [0.1]], 5, axis=1)
+    asked = Asked("test", model, x, np.zeros(2, np.int64), empty, None, "score")
+    for kind, alone in (("deletion", deletion_curve), ("insertion", insertion_curve)):
+        for values in rng.normal(size=(3, 2, 5)):
+            found = curve(kind, asked, made(values, x), steps=5)
+            again = alone(curved, made(values, x), baseline=empty, steps=5)
+            np.testing.assert_allclose(found.outputs, again.outputs)
+    rows = np.concatenate(seen)
+    assert len(rows) == len(np.unique(rows, axis=0)) <= 2**4 + 2**5
+    before = len(seen)
+    outputs, _ = asked(np.zeros(2, int), np.array([[0, 0, 0, 1, 0], [0, 0, 0, 0, 0]], bool))
+    assert len(seen) == before and outputs[0] == outputs[1] == pytest.approx(curved(x)[0])
 
 
 def test_probabilities_or_scores_and_decisions(rng):

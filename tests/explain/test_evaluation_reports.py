@@ -18,6 +18,7 @@ from lepton_ref.explain.evaluation import (
     Record,
     ReviewView,
     Task,
+    deletion_curve,
     edge_detector,
     evaluate,
     from_because,
@@ -39,6 +40,7 @@ from lepton_ref.explain.evaluation.reports import (
 )
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
+from lepton_ref.framework.evaluation import bootstrap_interval
 from lepton_ref.framework.layers import Dense
 
 
@@ -337,7 +339,9 @@ def small_task(rng, **more):
 
 def test_the_ranking_tells_the_truth_from_the_controls(rng):
     names = []
-    scores, values = evaluate(small_task(rng), draws=8, sanity_examples=20, progress=names.append)
+    task = small_task(rng)
+    trial = evaluate(task, draws=8, sanity_examples=20, progress=names.append)
+    scores, values = trial.scores, trial.values
     assert [s.explainer for s in scores][0] == "exact" == names[0]
     best = scores[0]
     assert best.beats(scores[1]) and winners(scores) == ["exact"] == recommended(scores)
@@ -353,7 +357,11 @@ def test_the_ranking_tells_the_truth_from_the_controls(rng):
     assert best.deletion.low < best.deletion.mean < best.deletion.high
     assert set(values) == {"exact", "random", "edge_detector"} and values["exact"].shape == (60, 8)
     shown = table(scores)
+    assert shown.splitlines()[1].endswith(f"{best.signed:>8.2f}{best.size:>6.2f}")
     assert "control: random" in shown and f"{best.deletion.mean:.3f}" in shown
+    alone = deletion_curve(task.model, trial.attributions["exact"], baseline=0.0, steps=8)
+    np.testing.assert_allclose(trial.deletion["exact"].outputs, alone.outputs, atol=1e-6)
+    assert best.deletion.mean == pytest.approx(alone.area.mean(), abs=1e-6)
     assert "60 examples, 3 explainers" in repr(small_task(rng))
 
 
@@ -362,6 +370,12 @@ def test_a_task_needs_its_controls(rng):
     del task.explainers["random"]
     with pytest.raises(ArgumentError, match="no explainer random; expected both controls"):
         evaluate(task)
+
+
+def test_an_estimate_is_the_bootstrap_of_the_framework(rng):
+    values = rng.exponential(size=37)
+    same = bootstrap_interval(np.mean, (values,), np.random.default_rng(4), 200)
+    np.testing.assert_allclose(estimate(values, 4, resamples=200), (values.mean(), *same))
 
 
 def test_estimates_cover(rng):

@@ -17,7 +17,14 @@ from lepton_ref.explain.evaluation import (
     rank_correlation,
 )
 from lepton_ref.explain.evaluation.calibration import likelihood
-from lepton_ref.explain.evaluation.sanity import cascade, mean_ranks, randomised, sobel_length
+from lepton_ref.explain.evaluation.sanity import (
+    cascade,
+    forgotten,
+    mean_ranks,
+    randomised,
+    sobel_length,
+)
+from lepton_ref.explain.gradients import gradient_x_input, saliency
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import calibration
@@ -153,6 +160,26 @@ def test_randomisation_tells_a_model_from_its_input(engine, rng):
     assert "all 2 layers random" in repr(fair)
     for name, array in model.state().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_several_explainers_forget_as_each_alone_does(rng):
+    """The last stage of the cascade; and the weights are drawn once, not once for each."""
+    model = Sequential(Dense(6, 5, rng=rng), ReLU(), Dense(5, 2, rng=rng))
+    x = rng.normal(size=(4, 6)).astype("float32")
+    explainers = {"saliency": saliency, "gradient_x_input": gradient_x_input}
+    trained = {name: explain(model, x) for name, explain in explainers.items()}
+    found = forgotten(
+        explainers, {name: a.values for name, a in trained.items()}, model, x,
+        trained["saliency"].target, weights=model, draws=2, seed=3,
+    )  # fmt: skip
+    for name, explain in explainers.items():
+        alone = randomisation_test(explain, model, x, draws=2, seed=3)
+        for what in ("signed", "absolute", "size"):
+            np.testing.assert_allclose(
+                getattr(found[name], what)[0], getattr(alone, what)[-1], atol=1e-12
+            )
+    with pytest.raises(ArgumentError, match="`draws` has the value 0"):
+        forgotten({}, {}, model, x, np.zeros(4, int), weights=model, draws=0)
 
 
 def test_weights_come_back_after_an_error(rng):

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lepton_ref.explain.evaluation.metrics import explained
+from lepton_ref.explain.evaluation.asking import BLOCK, explained
 from lepton_ref.explain.evaluation.players import counts, owners
 from lepton_ref.explain.gradients.attribution import Attribution, black_box
 from lepton_ref.framework.errors import ArgumentError
-
-BLOCK = 2_000_000
 
 
 class Perturbations(NamedTuple):

@@ -7,20 +7,15 @@ sampling for explanation of black-box models*.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lepton_ref.explain.evaluation.players import counts, owners, player_values
-from lepton_ref.explain.gradients.attribution import Attribution, at_target, black_box, select
+from lepton_ref.explain.evaluation.asking import Asked
+from lepton_ref.explain.evaluation.players import player_values
+from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.framework.evaluation.inputs import probabilities
-
-SCALES = ("probability", "score")
-BLOCK = 2_000_000  # numbers in one block of altered inputs
-BATCH = 256  # rows that a model is given at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +96,8 @@ def deletion_curve(
     ArgumentError
         For a baseline or players of another shape, no step, an unknown scale.
     """
-    return _curve("deletion", model, attribution, baseline, players, steps, scale, seed)
+    asked = _asked("deletion_curve", model, attribution, baseline, players, scale)
+    return curve("deletion", asked, attribution, steps, seed)
 
 
 def insertion_curve(
@@ -119,7 +115,8 @@ def insertion_curve(
     The larger the area, the better. Inserting by φ is deleting by −φ, read backwards
     (eq. deletion-insertion). Parameters, result and errors as in :func:`deletion_curve`.
     """
-    return _curve("insertion", model, attribution, baseline, players, steps, scale, seed)
+    asked = _asked("insertion_curve", model, attribution, baseline, players, scale)
+    return curve("insertion", asked, attribution, steps, seed)
 
 
 def absent(
@@ -157,79 +154,41 @@ def order_of(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return ranks
 
 
-def _curve(
-    kind: str,
+def curve(
+    kind: str, asked: Asked, attribution: Attribution, steps: int | None = None, seed: int = 0
+) -> RemovalCurve:
+    """The curve of one attribution of the examples that ``asked`` has; parameters as above.
+
+    Several curves over the same ``asked`` share what they have in common.
+    """
+    rows, many = asked.owner, asked.counts
+    length = min(int(many.max()), 20) if steps is None else steps
+    if type(length) is not int or length < 1:
+        raise ArgumentError(asked.where, "steps", f"the value {steps!r}", "a whole number from 1")
+    ranks = order_of(player_values(attribution.values, asked.players), seed)  # (N, P)
+    first = np.rint(np.arange(length + 1) / length * many[:, None]).astype(np.int64)  # (N, L+1)
+    gone = ranks[:, None, :] < first[:, :, None]  # (N, L+1, P)
+    if kind == "insertion":
+        gone = ~gone
+    whose = np.repeat(np.arange(len(rows)), length + 1)
+    outputs, decisions = (
+        found.reshape(first.shape) for found in asked(whose, gone.reshape(len(whose), -1))
+    )
+    fractions = first / many[:, None]
+    return RemovalCurve(fractions, outputs, decisions, kind, attribution.method, asked.scale)
+
+
+def _asked(
+    where: str,
     model: Any,
     attribution: Attribution,
     baseline: Any,
     players: np.ndarray | None,
-    steps: int | None,
     scale: str,
-    seed: int,
-) -> RemovalCurve:
-    where = f"{kind}_curve"
-    if scale not in SCALES:
-        raise ArgumentError(where, "scale", f"the value {scale!r}", " or ".join(SCALES))
+) -> Asked:
     x = np.asarray(attribution.x)
-    rows = owners(where, players, x.shape)
-    many = counts(rows)
-    length = min(int(many.max()), 20) if steps is None else steps
-    if type(length) is not int or length < 1:
-        raise ArgumentError(where, "steps", f"the value {steps!r}", "a whole number from 1")
     empty = absent(where, baseline, attribution, x)
-    ranks = order_of(player_values(attribution.values, players), seed)
-    first = np.rint(np.arange(length + 1) / length * many[:, None]).astype(np.int64)  # (N, L+1)
-    run = black_box(model)
-    outputs = np.empty((len(x), length + 1))
-    decisions = np.empty((len(x), length + 1), np.int64)
-    block = max(1, BLOCK // (x[0].size * (length + 1)))
-    for start in range(0, len(x), block):
-        part = slice(start, start + block)
-        rank = np.take_along_axis(ranks[part], np.maximum(rows[part], 0), axis=1)
-        moved = (rank[:, None, :] < first[part][:, :, None]) & (rows[part] >= 0)[:, None, :]
-        mine = (rows[part] >= 0)[:, None, :]
-        gone = moved if kind == "deletion" else mine & ~moved  # (n, L+1, entries)
-        flat_x, flat_b = (a[part].reshape(len(rank), 1, -1) for a in (x, empty))
-        altered = np.where(gone, flat_b, flat_x).reshape(-1, *x.shape[1:])
-        whose = np.repeat(np.arange(len(x))[part], length + 1)
-        found, said = explained(run, altered, whose, attribution.target, scale)
-        outputs[part] = found.reshape(len(rank), -1)
-        decisions[part] = said.reshape(len(rank), -1)
-    fractions = first / many[:, None]
-    return RemovalCurve(fractions, outputs, decisions, kind, attribution.method, scale)
-
-
-def explained(
-    run: Callable[[np.ndarray], np.ndarray],
-    x: np.ndarray,
-    rows: np.ndarray,
-    target: np.ndarray,
-    scale: str = "score",
-) -> tuple[np.ndarray, np.ndarray]:
-    """The explained output of altered inputs, float64 (M,), and what was decided, int64 (M,).
-
-    Parameters
-    ----------
-    run : callable
-        What :func:`~lepton_ref.explain.gradients.black_box` returned.
-    x : array, shape (M, *shape)
-    rows : int array, shape (M,)
-        Which example each of them came from.
-    target : int array, shape (N,)
-        Of the examples.
-    scale : {"probability", "score"}
-    """
-    parts = []
-    for start in range(0, len(x), BATCH):  # each part must know whose rows it holds
-        part = slice(start, start + BATCH)
-        parts.append(select(run, rows[part])(x[part]))
-    y = np.concatenate(parts).astype(np.float64)
-    if y.ndim == 1:
-        return y, np.full(len(y), -1)
-    said = y.argmax(axis=1)
-    if scale == "probability":
-        y = probabilities(y)
-    return at_target(y, np.asarray(target)[rows]), said
+    return Asked(where, model, x, attribution.target, empty, players, scale)
 
 
 def additive_area(values: np.ndarray, empty: float, order: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from lepton_ref.explain.gradients.attribution import (
     black_box,
     check_explained,
 )
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 # --- rank correlation --------------------------------------------------------------------
@@ -328,24 +329,72 @@ def randomisation_test(
     ArgumentError
         For no draw, or a model without arrays.
     """
-    where = "randomisation_test"
-    if draws < 1:
-        raise ArgumentError(where, "draws", f"the value {draws}", "at least 1")
+    whole("randomisation_test", draws=draws)
     held = model if weights is None else weights
     order = cascade(held) if stages is None else list(stages)
     here = explainer(model, x, target, **settings)
-    trained = player_values(here.values, players)
-    signed = np.zeros((len(order), len(trained)))
-    absolute, size = np.zeros_like(signed), np.zeros_like(signed)
+    found = _Survival(here.values, players, len(order), draws)
     for draw in range(draws):
         names: list[str] = []
         for i, (_, more) in enumerate(order):
             names += more
             with randomised(held, names, np.random.default_rng([seed, draw])):
                 there = explainer(model, x, here.target, **settings)
-            random = player_values(there.values, players)
-            found = rank_correlation(trained, random)
-            signed[i] += found / draws
-            size[i] += np.abs(found) / draws
-            absolute[i] += rank_correlation(trained, random, absolute=True) / draws
-    return Randomisation(tuple(name for name, _ in order), signed, absolute, size, here.method)
+            found.add(i, there.values)
+    return found.of(tuple(name for name, _ in order), here.method)
+
+
+def forgotten(
+    explainers: Mapping[str, Callable[..., Attribution]],
+    trained: Mapping[str, np.ndarray],
+    model: Any,
+    x: Any,
+    target: np.ndarray,
+    *,
+    weights: Any,
+    players: np.ndarray | None = None,
+    draws: int = 3,
+    seed: int = 0,
+) -> dict[str, Randomisation]:
+    """The last stage of :func:`randomisation_test` of several explainers, on the same networks.
+
+    Parameters
+    ----------
+    explainers : mapping of str to callable
+    trained : mapping of str to array (N, *shape)
+        The values that each explainer gave with the trained weights.
+    target : int array, shape (N,)
+        What the trained model decided.
+    others
+        And the errors, as in :func:`randomisation_test`.
+    """
+    whole("forgotten", draws=draws)
+    names = [name for _, more in cascade(weights) for name in more]
+    found = {name: _Survival(trained[name], players, 1, draws) for name in explainers}
+    for draw in range(draws):
+        with randomised(weights, names, np.random.default_rng([seed, draw])):
+            for name, explainer in explainers.items():
+                found[name].add(0, explainer(model, x, target).values)
+    return {name: survival.of(("all",), name) for name, survival in found.items()}
+
+
+class _Survival:
+    """Correlations with the trained explanation, gathered over draws of random weights."""
+
+    def __init__(
+        self, trained: np.ndarray, players: np.ndarray | None, stages: int, draws: int
+    ) -> None:
+        self.trained, self.players, self.draws = player_values(trained, players), players, draws
+        shape = (stages, len(self.trained))
+        self.signed, self.absolute, self.size = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    def add(self, stage: int, values: np.ndarray) -> None:
+        random = player_values(values, self.players)
+        found = rank_correlation(self.trained, random)
+        self.signed[stage] += found / self.draws
+        self.size[stage] += np.abs(found) / self.draws
+        found = rank_correlation(self.trained, random, absolute=True)
+        self.absolute[stage] += found / self.draws
+
+    def of(self, stages: tuple[str, ...], method: str) -> Randomisation:
+        return Randomisation(stages, self.signed, self.absolute, self.size, method)
