@@ -143,6 +143,23 @@ def test_up_to_two_the_removal_is_the_smallest(rng, prove):
     assert all(bounds) and {1.0, 2.0} <= set(forced)
 
 
+@pytest.mark.parametrize("seed", [37, 118, 187])
+def test_what_was_taken_greedily_and_is_not_needed_is_put_back(seed):
+    """Networks on which greed alone takes one to five players too many."""
+    own = np.random.default_rng(seed)
+    first, second, x = own.normal(size=(9, 9)), own.normal(size=9), own.normal(size=(1, 9))
+    f = lambda x: np.tanh(np.asarray(x) @ first) @ second + 0.8  # noqa: E731
+    found = counterfactual(f, x)
+    gone = found.settings["changed"][0]
+    assert found.settings["flipped"][0] and len(gone) >= 3
+    other = found.settings["counterfactual"]
+    assert (f(other)[0] > 0) != (f(x)[0] > 0)
+    for i in gone:
+        back = other.copy()
+        back[0, i] = x[0, i]
+        assert (f(back)[0] > 0) == (f(x)[0] > 0)
+
+
 def test_words_are_taken_out_until_a_review_flips():
     review = review_model("numpy")
     text = (

@@ -203,6 +203,8 @@ def test_the_bootstrap_counts_what_is_peculiar_to_pairs_too_often(prove):
     formula = (K - 2) * (3 * K**2 - 5 * K + 4) / K**3
     prove(formula, total / 2**10 / true, oracle="enumeration", tol=1e-10)
     assert formula > 1.25
+    K = 8  # the page quotes this one
+    assert round((K - 2) * (3 * K**2 - 5 * K + 4) / K**3, 2) == 1.83
 
 
 @pytest.mark.equation("faces-projection", "faces-eckart-young")
