@@ -197,8 +197,8 @@ def work_in_parallel(app: Sphinx, config: Any) -> None:
         if name in app.extensions:
             app.extensions[name].parallel_read_safe = True
     app.add_domain(Proofs, override=True)
-    # More processes than cores: Sphinx deals pages out in batches, and one batch is the longest.
-    app.parallel = max(app.parallel, min(2 * (os.cpu_count() or 1), 8))
+    # More processes than cores: Sphinx deals pages out in batches, so that small ones even out.
+    app.parallel = max(app.parallel, min(4 * (os.cpu_count() or 1), 16))
 
 
 def deal_out(app: Sphinx, env: Any, docnames: list[str]) -> None:
