@@ -78,7 +78,7 @@ def test_black_box_of_a_plain_function(rng):
     ("call", "message"),
     [
         (lambda: black_box(3), "`model` has type int; expected a callable"),
-        (lambda: black_box(np.sum, batch_size=0), "the value 0; expected at least 1"),
+        (lambda: black_box(np.sum, batch_size=0), "the value 0; expected a whole number >= 1"),
     ],
 )
 def test_wrong_black_boxes_are_refused(call, message):

@@ -31,6 +31,12 @@ def test_bad_input_is_refused_by_every_explainer(rng, name):
         method(net, broken, 0)
     with pytest.raises(ArgumentError, match=f"{name}: .*expected a batch"):
         method(net, x[:0], 0)
+    with pytest.raises(ArgumentError, match=rf"{name}: .*`target` has shape \(3,\); .*\(2,\)$"):
+        method(net, x, [0, 1, 0])
+    with pytest.raises(ArgumentError, match=f"{name}: argument `batch_size` has the value 0"):
+        method(net, x, 0, batch_size=0)
+    with pytest.raises(ArgumentError, match=f"{name}: argument `model` has type NoneType"):
+        method(None, x, 0)
     if name in ("integrated_gradients", "deeplift"):
         with pytest.raises(ArgumentError, match=r"`baseline` has shape \(3, 3\)"):
             method(net, x, 0, baseline=np.zeros((3, 3)))
@@ -45,6 +51,7 @@ def test_bad_input_is_refused_by_every_explainer(rng, name):
         (lambda net, x: explain.smoothgrad(net, x, samples=0), "`samples` has the value 0"),
         (lambda net, x: explain.smoothgrad(net, x, noise=-1.0), "`noise` has the value -1.0"),
         (lambda net, x: explain.smoothgrad(net, x, std=np.nan), "`std` has the value nan"),
+        (lambda net, x: explain.smoothgrad(net, x, seed=-1), "`seed` has the value -1"),
         (lambda net, x: explain.integrated_gradients(net, x, steps=0), "`steps` has the value 0"),
         (lambda net, x: explain.integrated_gradients(net, x, rule="simpson"), "value 'simpson'"),
         (lambda net, x: quadrature("trapezoid", 1), "the value 1; expected at least 2"),
@@ -61,6 +68,20 @@ def test_wrong_settings_are_refused(rng, call, message):
     net = Sequential(Conv2d(1, 2, 3, rng=rng), ReLU(), Flatten(), Dense(8, 3, rng=rng))
     with pytest.raises(ArgumentError, match=message):
         call(net, rng.normal(size=(2, 1, 4, 4)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "name", ["saliency", "gradient_x_input", "smoothgrad", "guided_backpropagation"]
+)
+def test_a_dead_network_is_said_to_be_saturated(rng, name):
+    net = Sequential(Dense(4, 3, rng=rng), ReLU(), Dense(3, 2, rng=rng))
+    state = {k: np.array(v) for k, v in net.state().items()}
+    net.load_state({**state, "0.bias": state["0.bias"] - 100})
+    x = rng.normal(size=(2, 4)).astype(np.float32)
+    with pytest.warns(SaturationWarning, match=f"{name}: .*zero everywhere .2 of 2."):
+        assert not getattr(explain, name)(net, x, 0).values.any()
+    # An answer that does not depend on the input has nothing to share out: zero is the truth.
+    assert not explain.integrated_gradients(net, x, 0).values.any()
 
 
 def test_a_constant_input_is_explained_where_it_can_be(rng):

@@ -1,8 +1,8 @@
 """What every explainer of the chapter takes and returns, and what all of them refuse.
 
-An explainer is ``explainer(model, x, target=None, *, ..., seed=0) -> Attribution``. A *white box*
-is called with an engine's array and can be differentiated; a *black box* is a function of NumPy
-arrays, and :func:`black_box` makes one of a white box.
+An explainer is ``explainer(model, x, target=None, *, ...) -> Attribution``; those that draw take a
+``seed``. A *white box* is called with an engine's array and can be differentiated; a *black box*
+is a function of NumPy arrays, and :func:`black_box` makes one of a white box.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 import lepton_ref
 from lepton_ref.engines.base import Engine
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Layer
 
@@ -176,16 +177,25 @@ def black_box(
     ArgumentError
         For what cannot be called, or a batch size below one.
     """
-    if not callable(model):
-        raise ArgumentError("black_box", "model", f"type {type(model).__name__}", "a callable")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ArgumentError("black_box", "batch_size", f"the value {batch_size!r}", "at least 1")
+    check_model("black_box", model, batch_size)
     if isinstance(model, BlackBox):
         return model
     own = getattr(model, "E", None)
     if engine is not None:
         own = engine if isinstance(engine, Engine) else lepton_ref.engine(engine)
     return BlackBox(model, batch_size, own)
+
+
+def check_model(where: str, model: Any, batch_size: int = 1) -> None:
+    """Refuse what cannot be called, and batches of no rows.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not callable(model):
+        raise ArgumentError(where, "model", f"type {type(model).__name__}", "a callable")
+    whole(where, batch_size=batch_size)
 
 
 def engine_of(model: Any, engine: str | Engine | None = None) -> Any:
@@ -244,7 +254,7 @@ def check_outputs(where: str, outputs: Any, n: int) -> np.ndarray:
     Warns
     -----
     SaturationWarning
-        When the rows are probabilities: where the softmax saturates its gradient vanishes.
+        When the rows are probabilities, which hardly move where the model is sure.
 
     Raises
     ------
@@ -257,12 +267,29 @@ def check_outputs(where: str, outputs: Any, n: int) -> np.ndarray:
     _finite(where, "model's outputs", y)
     if y.ndim == 2 and y.shape[1] > 1 and y.min() >= 0 and np.allclose(y.sum(axis=1), 1, atol=1e-5):
         warnings.warn(
-            f"{where}: the outputs are probabilities. The gradient of a softmax is p(1 − p) times "
-            "that of the logit, so it vanishes just where the model is sure, and a class may rise "
-            "because another fell; explain the logits instead",
+            f"{where}: the outputs are probabilities. They hardly move where the model is sure, "
+            "and one may rise because another fell; explain the logits instead",
             SaturationWarning, stacklevel=3,
         )  # fmt: skip
     return y
+
+
+def as_target(where: str, target: Any, n: int) -> np.ndarray | None:
+    """The targets of n rows as an array, () or (n,), before any output is known; None stays.
+
+    Raises
+    ------
+    ArgumentError
+        For another number of targets, or no whole numbers.
+    """
+    if target is None:
+        return None
+    chosen = np.asarray(target)
+    if chosen.dtype.kind not in "iu":
+        raise ArgumentError(where, "target", f"dtype {chosen.dtype}", "whole numbers")
+    if chosen.shape not in ((), (n,)):
+        raise ArgumentError(where, "target", f"shape {chosen.shape}", f"one number or ({n},)")
+    return chosen
 
 
 def check_target(where: str, target: Any, outputs: np.ndarray) -> np.ndarray:
@@ -274,13 +301,9 @@ def check_target(where: str, target: Any, outputs: np.ndarray) -> np.ndarray:
         For another number of targets, no whole numbers, or one out of range.
     """
     n, K = len(outputs), 1 if outputs.ndim == 1 else outputs.shape[1]
-    if target is None:
+    chosen = as_target(where, target, n)
+    if chosen is None:
         return outputs.reshape(n, K).argmax(axis=1).astype(np.int64)
-    chosen = np.asarray(target)
-    if chosen.dtype.kind not in "iu":
-        raise ArgumentError(where, "target", f"dtype {chosen.dtype}", "whole numbers")
-    if chosen.shape not in ((), (n,)):
-        raise ArgumentError(where, "target", f"shape {chosen.shape}", f"one number or ({n},)")
     if chosen.size and (chosen.min() < 0 or chosen.max() >= K):
         bad = int(chosen.min() if chosen.min() < 0 else chosen.max())
         raise ArgumentError(where, "target", f"the value {bad}", f"0..{K - 1}")

@@ -15,6 +15,7 @@ from lepton_ref.explain.gradients.attribution import (
 )
 from lepton_ref.explain.gradients.methods import input_gradients
 from lepton_ref.explain.gradients.walk import ELEMENTWISE, Conv2d, Step, chain
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -63,6 +64,7 @@ def grad_cam(
     """
     where = "grad_cam"
     x = check_input(where, x)
+    whole(where, batch_size=batch_size)
     if x.ndim != 4:
         raise ArgumentError(where, "x", f"shape {x.shape}", "(N, C, H, W)")
     steps = chain(where, model)

@@ -10,10 +10,12 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
+    as_target,
     at_target,
     black_box,
     check_baseline,
     check_input,
+    check_model,
     check_target,
 )
 from lepton_ref.explain.gradients.methods import input_gradients
@@ -144,16 +146,18 @@ def integrated_gradients(
     Source: Sundararajan, Taly and Yan (2017), *Axiomatic attribution for deep networks*.
     """
     where = "integrated_gradients"
+    check_model(where, model, batch_size)
     x = check_input(where, x)
     full = check_baseline(where, baseline, x)
     points, weights = quadrature(rule, steps)
-    if target is None:
-        target = check_target(where, None, black_box(model, batch_size, engine)(x))
+    targets = as_target(where, target, len(x))
+    if targets is None:
+        targets = check_target(where, None, black_box(model, batch_size, engine)(x))
     found: list[tuple[np.ndarray, ...]] = []
     together = max(1, batch_size // (steps + 2))  # examples whose whole paths fit one pass
     for start in range(0, len(x), together):
         rows = np.arange(start, min(start + together, len(x)))
-        of_rows = np.asarray(target)[rows] if np.shape(target) == (len(x),) else target
+        of_rows = targets[rows] if targets.ndim else targets
         f, chosen, gradients = _paths(
             where, model, x[rows], full[rows], of_rows, points, engine, rows, batch_size
         )

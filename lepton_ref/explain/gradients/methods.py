@@ -13,8 +13,10 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
+    as_target,
     at_target,
     check_input,
+    check_model,
     check_outputs,
     check_target,
     engine_of,
@@ -22,7 +24,7 @@ from lepton_ref.explain.gradients.attribution import (
     select,
     warn_of_zeros,
 )
-from lepton_ref.framework.arguments import whole
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -65,9 +67,10 @@ def input_gradients(
     ArgumentError
         When the outputs or the targets are wrong, or the model mixes rows.
     """
+    check_model(where, model, batch_size)
     E, kind = engine_of(model, engine), model_dtype(model, x)
     rows = np.arange(len(x)) if rows is None else rows
-    targets = None if target is None else np.asarray(target)
+    targets = as_target(where, target, len(x))
     outputs, chosen, gradients = [], [], []
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
@@ -193,9 +196,8 @@ def smoothgrad(
     where = "smoothgrad"
     x = check_input(where, x)
     whole(where, samples=samples)
-    for name, value in (("noise", noise), ("std", std)):
-        if value is not None and not 0 < value < np.inf:
-            raise ArgumentError(where, name, f"the value {value!r}", "a positive number")
+    whole(where, 0, seed=seed)
+    number(where, above=0, noise=noise, **({} if std is None else {"std": std}))
     n = len(x)
     width = np.ptp(x.reshape(n, -1), axis=1)
     if std is None and not width.all():
@@ -217,6 +219,7 @@ def smoothgrad(
         found = found.reshape(count, *x.shape)
         total += found.sum(axis=0)
         squares += (found**2).sum(axis=0)
+    warn_of_zeros(where, squares)
     mean = total / samples
     variance = np.maximum(squares - samples * mean**2, 0) / max(samples - 1, 1)
     return Attribution(

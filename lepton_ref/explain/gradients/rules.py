@@ -10,6 +10,7 @@ import numpy as np
 from lepton_ref.engines.domain import dtype_name
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
+    as_target,
     at_target,
     check_baseline,
     check_input,
@@ -17,6 +18,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_target,
     engine_of,
     model_dtype,
+    warn_of_zeros,
 )
 from lepton_ref.explain.gradients.walk import (
     LINEAR,
@@ -30,6 +32,7 @@ from lepton_ref.explain.gradients.walk import (
     settled,
     vjp,
 )
+from lepton_ref.framework.arguments import whole
 
 # Below this change a difference quotient is rounding, and the derivative takes its place.
 SMALL = {"float32": 1e-6, "float64": 1e-10}
@@ -39,11 +42,13 @@ def _parts(
     where: str, E: Any, steps: list[Step], x: np.ndarray, target: Any, kind: str, batch_size: int
 ) -> Iterator[tuple[slice, Any, np.ndarray, np.ndarray]]:
     """Batches that went forwards: which rows, what to bring back, f_target and the target."""
+    whole(where, batch_size=batch_size)
+    targets = as_target(where, target, len(x))
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
         y = forward(E, steps, E.array(x[part], kind))
         plain = check_outputs(where, E.asnumpy(y), len(x[part]))
-        of_part = np.asarray(target)[part] if np.shape(target) == (len(x),) else target
+        of_part = targets[part] if targets is not None and targets.ndim else targets
         index = check_target(where, of_part, plain)
         yield part, E.array(one_hot(index, y, kind), kind), at_target(plain, index), index
 
@@ -164,6 +169,6 @@ def guided_backpropagation(
         values.append(np.asarray(E.asnumpy(dx), np.float64))
         outputs.append(output)
         chosen.append(index)
-    return Attribution(
-        np.concatenate(values), x, np.concatenate(chosen), np.concatenate(outputs), where
-    )
+    shown = np.concatenate(values)
+    warn_of_zeros(where, shown)
+    return Attribution(shown, x, np.concatenate(chosen), np.concatenate(outputs), where)
