@@ -322,6 +322,7 @@ def test_windows_that_do_not_fit_are_refused(given, match, rng):
     ("given", "match"),
     [
         ({"samples": 1}, ">= 2"),
+        ({"seed": -1}, "`seed` has the value -1; expected a whole number >= 0"),
         ({"samples": 5, "regularization": 0.0}, "more samples, or a regularization > 0"),
         ({"regularization": -1.0}, ">= 0"),
         ({"kernel_width": 0.0}, "> 0"),

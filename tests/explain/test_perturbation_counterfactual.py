@@ -209,6 +209,8 @@ def test_what_cannot_flip_says_so(rng):
     ("given", "match"),
     [
         ({"target": 2}, r"target.*expected 0, the model's decision for example 0"),
+        ({"target": [0, 1]}, r"target` has shape \(2,\); expected one number or \(1,\)"),
+        ({"target": 0.0}, "target` has dtype float64; expected whole numbers"),
         ({"to": 0}, "another than the present decision"),
         ({"to": 3}, r"0\.\.2"),
         ({"to": 1.0}, r"0\.\.2"),
@@ -230,5 +232,9 @@ def test_bad_input_is_refused(given, match):
 
 
 def test_a_single_output_has_no_other_wish():
+    asked = lambda target: counterfactual(lambda x: x.sum(axis=1), np.ones((1, 3)), target)  # noqa: E731
+    assert asked(0).target.tolist() == asked(None).target.tolist() == [0]
+    with pytest.raises(ArgumentError, match=r"`target` has the value 7; expected 0\.\.0"):
+        asked(7)
     with pytest.raises(ArgumentError, match="a model of one output"):
         counterfactual(lambda x: x.sum(axis=1), np.ones((1, 3)), to=0)

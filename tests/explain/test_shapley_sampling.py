@@ -285,6 +285,8 @@ def test_one_and_two_players():
 @pytest.mark.parametrize(
     ("explain", "change", "match"),
     [
+        (permutation_shapley, {"seed": -1}, "`seed` has the value -1"),
+        (kernel_shap, {"seed": "a"}, "`seed` has the value 'a'; expected a whole number >= 0"),
         (permutation_shapley, {"permutations": 5}, "an even number"),
         (permutation_shapley, {"permutations": 2}, "a whole number >= 4"),
         (permutation_shapley, {"permutations": 1, "antithetic": False}, ">= 2"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.base import Engine
-from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.gradients.attribution import Attribution, as_target, check_target
 from lepton_ref.explain.perturbation.coalitions import (
     Game,
     Question,
@@ -80,8 +80,9 @@ def counterfactual(
 
     With ``training`` (tables) columns move to values that occur there, the change measured in
     median absolute deviations (eq. perturbation-wachter), then back as far as the flip allows.
-    Without, players are taken out: all singles and pairs are tried, so that up to two the answer is
-    the smallest there is; beyond, greedily. Either way the last step undoes what is not needed.
+    Without, players are taken out: all singles and (of up to 200 players) all pairs are tried, so
+    that up to two the answer is the smallest there is; beyond, greedily. Either way the last step
+    undoes what is not needed.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def counterfactual(
         A black box; see :func:`lepton_ref.explain.gradients.black_box`.
     x : float array, shape (N, *shape)
     target : int or int array (N,), optional
-        The decision, if you want to be sure of it; another is refused.
+        The decision, if you want to be sure of it; another is refused. Of a model with a single
+        output 0.
     to : int, optional
         The decision wanted; any other by default.
     training : array, shape (B, P), optional
@@ -183,9 +185,12 @@ def _undone(game: Game, values: np.ndarray, changed: np.ndarray) -> np.ndarray:
 def _check_decision(asked: Question, target: Any, decided: np.ndarray, to: int | None) -> None:
     y = asked.outputs.reshape(len(decided), -1)
     K = y.shape[1]
-    if target is not None and K > 1:
-        given = np.broadcast_to(np.asarray(target), decided.shape)
-        if (given != decided).any():
+    given = as_target(WHERE, target, len(decided))
+    if given is not None:
+        given = np.broadcast_to(given, decided.shape)
+        if K == 1:  # its only output has the number 0, whatever is decided
+            check_target(WHERE, given, y)
+        elif (given != decided).any():
             i = int(np.argmax(given != decided))
             expected = f"{decided[i]}, the model's decision for example {i} (0..{K - 1})"
             raise ArgumentError(WHERE, "target", f"the value {given[i]}", expected)

@@ -119,6 +119,7 @@ def lime(
         explainers.
     """
     whole(WHERE, 2, samples=samples)
+    whole(WHERE, 0, seed=seed)
     number(WHERE, regularization=regularization)
     if kernel_width is not None:
         number(WHERE, above=0, kernel_width=kernel_width)
@@ -149,10 +150,10 @@ def lime(
     )  # fmt: skip
     width = 0.25 if kernel_width is None else kernel_width
     found, errors, fits, intercepts = [], [], [], []
-    for game in asked.games:
-        masks = draw_masks(game.players, samples, neighbours, rng)
+    drawn = [draw_masks(game.players, samples, neighbours, rng) for game in asked.games]
+    for masks, v in zip(drawn, asked.values(drawn)):
         weights = proximity(cosine_distance(masks), width)
-        line = ridge(masks.astype(np.float64), game(masks), weights, regularization)
+        line = ridge(masks.astype(np.float64), v, weights, regularization)
         found.append(line.slopes)
         errors.append(line.errors)
         fits.append(line.fit)

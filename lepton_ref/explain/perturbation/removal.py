@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_ref.explain.perturbation.coalitions import Game
 
-PAIRS = 20_000  # pairs that are tried one by one; with more only single players are
+PAIRS = 20_000  # pairs that are tried, those of 200 players; with more only single players are
 
 
 class Found(NamedTuple):

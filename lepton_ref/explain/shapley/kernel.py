@@ -234,6 +234,7 @@ def kernel_shap(
     ArgumentError
         For samples too few to tell the players apart; otherwise as all explainers.
     """
+    whole(WHERE, 0, seed=seed)
     if samples is not None:
         whole(WHERE, 2, samples=samples)
     asked = question(WHERE, model, x, target, players, baseline, background, batch_size, engine)

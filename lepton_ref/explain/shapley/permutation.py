@@ -88,6 +88,7 @@ def permutation_shapley(
     """
     where = "permutation_shapley"
     whole(where, 4 if antithetic else 2, permutations=permutations)
+    whole(where, 0, seed=seed)
     if antithetic and permutations % 2:
         got = f"the value {permutations}"
         raise ArgumentError(where, "permutations", got, "an even number, for pairs of orders")
