@@ -203,6 +203,25 @@ def test_words_are_coloured_and_wrapped(rng):
     assert drawn(given.plot(top=3)).patches, "without their names they are bars"
 
 
+@pytest.mark.parametrize("width", [3.0, 5.4, 9.0])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_words_fill_their_line_and_never_meet(rng, width, columns):
+    words = ["mm" * (1 + i % 4) for i in range(24)]
+    figure, axes = matplotlib.pyplot.subplots(
+        1, columns, figsize=(width * columns, 2.5), layout="constrained", squeeze=False
+    )
+    values = rng.normal(size=(1, 24, 3))
+    ax = made(values, values).summed().plot(names=words, ax=axes[0, 0])
+    figure.canvas.draw()
+    boxes = [(t.get_position()[1], t.get_window_extent()) for t in ax.texts]
+    gaps = [after.x0 - before.x1 for (a, before), (b, after) in zip(boxes, boxes[1:]) if a == b]
+    character = figure.dpi / 72 * 5.4
+    assert gaps and min(gaps) > 0.5 * character, "neighbours do not touch"
+    assert max(gaps) < 5 * character, "nor stand far apart"
+    assert max(box.x1 for _, box in boxes) <= ax.get_window_extent().x1
+    matplotlib.pyplot.close(figure)
+
+
 def test_a_map_of_zeros_is_drawn():
     assert drawn(made(np.zeros((1, 1, 3, 3))).plot()).images
     assert drawn(made(np.zeros((1, 3))).plot()).patches

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lepton_ref.explain.gradients.attribution import Attribution
 
 MAP = "RdBu_r"  # red for, blue against; also told apart by readers who see no red or no green
-LINE = 46  # characters of a line of coloured words
+CHARACTER = 7.2  # points of a line of coloured words that a character takes, gaps included
 
 
 def plot(
@@ -90,12 +90,19 @@ def _picture(ax, values, x):
     ax.set_axis_off()
 
 
+def _characters(ax):
+    """How many characters a line over the axes holds, whatever margins a layout will leave."""
+    place = ax.get_subplotspec()
+    share = ax.get_position().width if place is None else 1 / place.get_gridspec().ncols
+    return max(20, int(72 * share * ax.figure.get_figwidth() / CHARACTER))
+
+
 def _words(ax, values, words):
     import matplotlib as mpl
 
-    limit = scale(values[: len(words)])
+    limit, width = scale(values[: len(words)]), _characters(ax)
     lines = textwrap.wrap(
-        " ".join("x" * max(len(w), 1) for w in words), LINE, break_long_words=False
+        " ".join("x" * max(len(w), 1) for w in words), width, break_long_words=False
     ) or [""]
     shown = iter(range(len(words)))
     for row, line in enumerate(lines):
@@ -110,6 +117,6 @@ def _words(ax, values, words):
                 bbox={"facecolor": colour, "edgecolor": "none", "boxstyle": "square,pad=0.15"},
             )  # fmt: skip
             column += len(part) + 1
-    ax.set_xlim(-1, LINE + 1)
+    ax.set_xlim(-1, width + 1)
     ax.set_ylim(len(lines) - 0.3, -0.7)
     ax.set_axis_off()
