@@ -66,6 +66,12 @@ def test_what_is_no_picture_is_refused_by_every_function(name, kind):
     assert name in str(caught.value) or name == "hog" or name in ("structure_tensor", "harris")
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_rows_of_different_lengths_are_no_picture(name):
+    with pytest.raises(ArgumentError, match="`picture` has rows of different lengths"):
+        call(name, [[0.1, 0.2], [0.3]])
+
+
 def test_every_function_says_grey_or_colour():
     for name, takes in FUNCTIONS.items():
         if takes != "colour":
@@ -140,20 +146,23 @@ def test_no_function_writes_to_its_picture():
 ARGUMENTS = [
     (lambda: images.mean_filter(GREY, 4), "size.*value 4; expected an odd whole number"),
     (lambda: images.median_filter(GREY, 2.5), "size.*odd whole number"),
-    (lambda: images.gaussian_filter(GREY, 0), "sigma.*expected a number above 0"),
-    (lambda: images.gaussian_filter(GREY, -1), "sigma.*finite number"),
+    (lambda: images.gaussian_filter(GREY, 0), "sigma.*value 0; expected a finite number > 0"),
+    (lambda: images.gaussian_filter(GREY, -1), "sigma.*value -1; expected a finite number > 0"),
+    (lambda: images.gaussian_weights(0), "gaussian_weights: .*sigma.*value 0"),
     (lambda: images.mean_filter(GREY, border="wrap"), "border.*'wrap'; expected one of symmetric"),
     (lambda: images.filter_picture(GREY, np.ones((2, 3))), r"kernel.*\(2, 3\).*odd sides"),
     (lambda: images.filter_picture(GREY, [[np.nan]]), "kernel.*NaN"),
-    (lambda: images.bilateral_filter(GREY, 0.0), "sigma_color.*above 0"),
+    (lambda: images.filter_picture(GREY, "blur"), "kernel` has type str; expected real numbers"),
+    (lambda: images.filter_picture(GREY, [[1], [1, 2]]), "kernel` has type list"),
+    (lambda: images.bilateral_filter(GREY, 0.0), "sigma_color.*> 0"),
     (lambda: images.bilateral_filter(GREY, kernel=-np.ones((3, 3))), "kernel.*below 0"),
-    (lambda: images.non_local_means(GREY, h=0), "h.*above 0"),
+    (lambda: images.non_local_means(GREY, h=0), "h.*> 0"),
     (lambda: images.non_local_means(GREY, 0), "patch_size.*>= 1"),
     (lambda: images.non_local_means(GREY, exponential="fast"), "one of exact, schraudolph"),
-    (lambda: images.sense(GREY, 0), "full_well.*above 0"),
+    (lambda: images.sense(GREY, 0), "full_well.*> 0"),
     (lambda: images.sense(GREY, read_noise=-1), "read_noise"),
     (lambda: images.sense(GREY, rng=0), "rng.*default_rng"),
-    (lambda: images.gamma(GREY, 0), "exponent.*above 0"),
+    (lambda: images.gamma(GREY, 0), "exponent.*> 0"),
     (lambda: images.stretch(GREY, 0.5, 0.5), "high.*more than low, 0.5"),
     (lambda: images.flatten_light(GREY, np.ones((3, 3))), r"light.*\(3, 3\).*\(9, 7\)"),
     (lambda: images.flatten_light(GREY, np.zeros((9, 7))), "light.*values above 0"),
@@ -165,13 +174,22 @@ ARGUMENTS = [
     (lambda: images.homography([[np.nan, 0]] * 4, [[0, 0]] * 4), "NaN"),
     (lambda: images.warp(GREY, np.eye(2)), r"matrix.*\(2, 2\).*\(3, 3\)"),
     (lambda: images.warp(GREY, np.eye(3), (0, 4)), "shape.*at least one row"),
-    (lambda: images.rotate(GREY, np.inf), "degrees"),
+    (lambda: images.warp(GREY, "turn"), "matrix` has type str"),
+    (lambda: images.warp(GREY, np.eye(3), 4), "shape.*the value 4; expected two whole numbers"),
+    (lambda: images.warp(GREY, np.eye(3), (4.0, 4)), "shape.*two whole numbers"),
+    (lambda: images.warp(GREY, np.eye(3), fill=2.0), "fill.*the value 2; expected 0 to 1"),
+    (lambda: images.homography("four", "points"), "source` has type str"),
+    (lambda: images.rotate(GREY, np.inf), "degrees.*the value inf"),
+    (lambda: images.rotate(GREY, "right"), "degrees` has type str"),
+    (lambda: images.rotation((9,), 10), r"rotation: .*shape.*\(9,\)"),
     (lambda: images.clahe(GREY, clip_limit=0), "clip_limit.*above 0, at most 1"),
+    (lambda: images.clahe(GREY, clip_limit="low"), "clip_limit.*'low'; expected a finite number"),
     (lambda: images.clahe(GREY, tile=0), "tile.*>= 1"),
     (lambda: images.clahe(GREY, bins=2**15), "bins.*at most 16384"),
     (lambda: images.equalise(GREY, 1), "bins.*>= 2"),
     (lambda: images.harris(GREY, k=0.3), "k.*0 to 0.25"),
     (lambda: images.corners(GREY[0]), "response"),
+    (lambda: images.corners("sharp"), "response` has type str"),
     (lambda: images.corners(GREY, 0), "distance.*>= 1"),
     (lambda: images.hog(GREY, cell=10), "cell.*at most 7"),
     (lambda: images.hog(GREY, cell=3), "3 by 2 cells.*room for a block of 3 by 3: 9 pixels"),
@@ -180,7 +198,10 @@ ARGUMENTS = [
     (lambda: images.label(np.ones((3, 3), bool), 6), "neighbours.*4 or 8"),
     (lambda: images.regions(GREY), "labels.*integers from 0"),
     (lambda: images.regions(np.array([[1, 3]])), "no pixel with 2"),
-    (lambda: images.local_threshold(GREY, offset=np.nan), "offset"),
+    (lambda: images.local_threshold(GREY, offset=np.nan), "offset.*the value nan"),
+    (lambda: images.local_threshold(GREY, offset=None), "offset` has type NoneType"),
+    (lambda: images.fit_filter(COLOUR, COLOUR), r"inputs.*\(9, 7, 3\); expected grey: \(H, W\)"),
+    (lambda: images.fit_filter(GREY, "wanted"), "outputs` has type str"),
     (lambda: images.fit_filter(COLOUR[0, 0], COLOUR[0, 0]), "inputs.*grey"),
     (lambda: images.fit_filter(GREY, GREY[1:]), r"outputs.*\(8, 7\).*\(9, 7\)"),
     (lambda: images.fit_filter(GREY, GREY * np.nan), "outputs.*NaN"),

@@ -15,7 +15,7 @@ from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.vision.images.denoising import mean_filter
 from lepton_ref.vision.images.enhancement import histogram
-from lepton_ref.vision.images.pictures import check_picture
+from lepton_ref.vision.images.pictures import check_picture, check_real
 
 
 def between_variance(counts: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -66,9 +66,7 @@ def local_threshold(
     ndarray, float64, (H, W)
     """
     x = check_picture("local_threshold", picture, colour=False)
-    if not np.isfinite(offset):
-        raise ArgumentError("local_threshold", "offset", f"the value {offset}", "a finite number")
-    return mean_filter(x, size, border) - offset
+    return mean_filter(x, size, border) - check_real("local_threshold", "offset", offset)
 
 
 @compiled

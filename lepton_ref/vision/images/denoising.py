@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lepton_ref.framework.arguments import number
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.framework.training.checks import check_strength
-from lepton_ref.vision.images.pictures import check_picture, check_size
+from lepton_ref.vision.images.pictures import check_numbers, check_picture, check_size
 from lepton_ref.vision.images.windows import (
     bands,
     check_border,
@@ -55,7 +55,7 @@ def filter_picture(picture: Any, kernel: Any, border: str = "symmetric") -> np.n
 
 def check_kernel(where: str, kernel: Any) -> np.ndarray:
     """A kernel as float64 (k, k') with odd sides."""
-    w = np.asarray(kernel, dtype=np.float64)
+    w = check_numbers(where, "kernel", kernel)
     if w.ndim != 2 or not all(n % 2 for n in w.shape):
         raise ArgumentError(where, "kernel", f"shape {w.shape}", "two odd sides, as (3, 3)")
     if not np.isfinite(w).all():
@@ -88,7 +88,7 @@ def mean_filter(picture: Any, size: int = 3, border: str = "symmetric") -> np.nd
 
 def gaussian_weights(sigma: float) -> np.ndarray:
     """exp(-u²/2σ²) for u = -r .. r, divided by its sum; r = 4σ, rounded (eq. images-gaussian)."""
-    r = int(TRUNCATE * sigma + 0.5)
+    r = int(TRUNCATE * check_deviation("gaussian_weights", "sigma", sigma) + 0.5)
     w = np.exp(-0.5 * (np.arange(-r, r + 1) / sigma) ** 2)
     return w / w.sum()
 
@@ -116,10 +116,8 @@ def gaussian_filter(picture: Any, sigma: float = 1.0, border: str = "symmetric")
 
 def check_deviation(where: str, name: str, value: Any) -> float:
     """A width or a deviation: a number above zero."""
-    number = check_strength(where, name, value)
-    if number == 0:
-        raise ArgumentError(where, name, "the value 0", "a number above 0")
-    return number
+    number(where, above=0, **{name: value})
+    return float(value)
 
 
 def median_filter(picture: Any, size: int = 3, border: str = "symmetric") -> np.ndarray:

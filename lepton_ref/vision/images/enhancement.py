@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
-from lepton_ref.framework.training.checks import check_count
+from lepton_ref.framework.training.checks import check_count, check_strength
 from lepton_ref.vision.images.photometry import stretch
 from lepton_ref.vision.images.pictures import check_picture
 
@@ -89,7 +89,7 @@ def clahe(
         Rows and columns of a tile; an eighth of the picture's when left out.
     clip_limit : float
         The largest share of a tile's pixels that one bin may count, above 0, at most 1. Times
-        ``bins``, the largest gain of contrast.
+        ``bins``, the largest gain of contrast, beside what stretching adds.
     bins : int
         Up to 16384.
 
@@ -100,7 +100,7 @@ def clahe(
     """
     where = "clahe"
     x = check_picture(where, picture)
-    if not 0 < clip_limit <= 1:
+    if not 0 < check_strength(where, "clip_limit", clip_limit) <= 1:
         raise ArgumentError(where, "clip_limit", f"the value {clip_limit}", "above 0, at most 1")
     bins = check_count(where, "bins", bins, 2)
     if bins > LEVELS:

@@ -13,7 +13,7 @@ import numpy as np
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.training.checks import check_count, check_strength
 from lepton_ref.vision.images.denoising import check_deviation, gaussian_weights
-from lepton_ref.vision.images.pictures import check_picture
+from lepton_ref.vision.images.pictures import check_numbers, check_picture
 from lepton_ref.vision.images.windows import check_border, separable
 
 SMOOTH = np.array([1, 2, 1]) / 4
@@ -128,7 +128,7 @@ def corners(
         Row and column, the highest response first. None on a constant response.
     """
     where = "corners"
-    y = np.asarray(response, dtype=np.float64)
+    y = check_numbers(where, "response", response)
     if y.ndim != 2 or y.size == 0 or not np.isfinite(y).all():
         raise ArgumentError(where, "response", f"shape {y.shape}", "(H, W), finite numbers")
     far = check_count(where, "distance", distance)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.training.checks import check_strength
-from lepton_ref.vision.images.pictures import check_picture
+from lepton_ref.vision.images.pictures import check_numbers, check_picture, check_real
 from lepton_ref.vision.images.windows import bands
 
 
@@ -63,7 +63,7 @@ def homography(source: Any, target: Any) -> np.ndarray:
 
 
 def _check_points(where: str, name: str, points: Any) -> np.ndarray:
-    p = np.asarray(points, dtype=np.float64)
+    p = check_numbers(where, name, points)
     if p.ndim != 2 or p.shape[1] != 2 or len(p) < 4:
         raise ArgumentError(where, name, f"shape {p.shape}", "(N, 2) with N of 4 or more")
     if not np.isfinite(p).all():
@@ -109,13 +109,13 @@ def warp(
     """
     where = "warp"
     x = check_picture(where, picture)
-    M = np.asarray(matrix, dtype=np.float64)
+    M = check_numbers(where, "matrix", matrix)
     if M.shape != (3, 3) or not np.isfinite(M).all():
         raise ArgumentError(where, "matrix", f"shape {M.shape}", "(3, 3), finite numbers")
-    rows, columns = x.shape[:2] if shape is None else shape
-    if rows < 1 or columns < 1:
-        raise ArgumentError(where, "shape", f"the value {shape}", "at least one row and column")
+    rows, columns = x.shape[:2] if shape is None else _check_sides(where, shape)
     fill = check_strength(where, "fill", fill)
+    if fill > 1:
+        raise ArgumentError(where, "fill", f"the value {fill:g}", "0 to 1")
     height, width = x.shape[:2]
     # A frame of two pixels holds whatever lies beyond: all of it looks the same.
     padded = np.pad(x, [(2, 2), (2, 2)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
@@ -138,6 +138,16 @@ def warp(
         lower = (1 - dc) * flat.take(index, axis=0) + dc * flat.take(index + 1, axis=0)
         y[band] = (1 - dr) * upper + dr * lower
     return y[..., 0] if x.ndim == 2 else y
+
+
+def _check_sides(where: str, shape: Any) -> tuple[int, int]:
+    whole = isinstance(shape, (tuple, list)) and all(
+        isinstance(side, (int, np.integer)) and side >= 1 for side in shape
+    )
+    if not whole or len(shape) != 2:
+        expected = "two whole numbers, at least one row and column"
+        raise ArgumentError(where, "shape", f"the value {shape!r}", expected)
+    return int(shape[0]), int(shape[1])
 
 
 def _floor(place: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -163,14 +173,15 @@ def rotate(picture: Any, degrees: float, fill: float = 0.0) -> np.ndarray:
     ndarray, float64, shape of the picture
     """
     x = check_picture("rotate", picture)
-    if not np.isfinite(degrees):
-        raise ArgumentError("rotate", "degrees", f"the value {degrees}", "a finite number")
+    degrees = check_real("rotate", "degrees", degrees)
     return warp(x, rotation(x.shape[:2], degrees), fill=fill)
 
 
 def rotation(shape: tuple[int, ...], degrees: float) -> np.ndarray:
     """The map of :func:`warp` that turns a picture of this shape about its middle."""
-    angle = np.deg2rad(degrees)
+    angle = np.deg2rad(check_real("rotation", "degrees", degrees))
+    if len(shape) not in (2, 3):
+        raise ArgumentError("rotation", "shape", f"the value {shape}", "(H, W) or (H, W, 3)")
     cos, sin = np.cos(angle), np.sin(angle)
     y, x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
     return np.array(

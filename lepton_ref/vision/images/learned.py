@@ -12,7 +12,7 @@ from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.optimizers import SGD
 from lepton_ref.framework.training.checks import check_count
 from lepton_ref.vision.images.denoising import check_deviation
-from lepton_ref.vision.images.pictures import check_picture, check_size
+from lepton_ref.vision.images.pictures import check_numbers, check_picture, check_size
 
 
 class Moments(NamedTuple):
@@ -68,10 +68,13 @@ def filter_moments(inputs: Any, outputs: Any, size: int = 3) -> Moments:
 
 
 def _check_examples(where: str, inputs: Any, outputs: Any, size: Any) -> Any:
-    x, y, k = np.asarray(inputs), np.asarray(outputs, dtype=np.float64), check_size(where, size)
-    if x.ndim not in (2, 3) or x.size == 0:
+    x, y = check_numbers(where, "inputs", inputs), check_numbers(where, "outputs", outputs)
+    k = check_size(where, size)
+    # No stack of pictures is three or four pixels wide and higher than that.
+    coloured = x.ndim == 3 and x.shape[2] in (3, 4) and x.shape[1] > 4
+    if x.ndim not in (2, 3) or x.size == 0 or coloured:
         raise ArgumentError(where, "inputs", f"shape {x.shape}", "grey: (H, W) or (N, H, W)")
-    flat = check_picture(where, x.reshape(-1, x.shape[-1]), "inputs")
+    flat = check_picture(where, np.asarray(inputs).reshape(-1, x.shape[-1]), "inputs")
     x = flat.reshape(-1, *x.shape[-2:])
     if y.shape != np.shape(inputs):
         raise ArgumentError(
@@ -142,7 +145,7 @@ def descend_filter(
     x, y, k = _check_examples(where, inputs, outputs, size)
     steps = check_count(where, "steps", steps)
     rate = check_deviation(where, "learning_rate", learning_rate)
-    first = np.zeros((k, k)) if start is None else np.asarray(start, dtype=np.float64)
+    first = np.zeros((k, k)) if start is None else check_numbers(where, "start", start)
     if first.shape != (k, k):
         raise ArgumentError(where, "start", f"shape {first.shape}", f"({k}, {k})")
     E: Any = lepton_ref.engine(engine) if isinstance(engine, str) else engine or lepton_ref.engine()

@@ -49,7 +49,10 @@ def check_picture(
         Another dtype; another shape, among them a channel axis of 1 or 4 or in front; no pixel;
         NaN or infinity; floats outside 0 to 1, as those are that hold 0 to 255.
     """
-    pixels = np.asarray(picture)
+    try:
+        pixels = np.asarray(picture)
+    except ValueError:  # rows of different lengths
+        raise ArgumentError(where, argument, "rows of different lengths", _FORMS) from None
     _check_shape(where, pixels, argument, colour)
     if pixels.dtype == np.uint8:
         return pixels / 255.0
@@ -110,6 +113,25 @@ def check_size(where: str, size: Any, argument: str = "size") -> int:
             where, argument, f"the value {size!r}", "an odd whole number, 1 or more"
         )
     return int(size)
+
+
+def check_numbers(where: str, argument: str, values: Any) -> np.ndarray:
+    """Real numbers of any shape as float64; text, lists of different lengths and None are none."""
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
+        raise ArgumentError(where, argument, f"type {type(values).__name__}", "real numbers")
+    return found.astype(np.float64)
+
+
+def check_real(where: str, argument: str, value: Any) -> float:
+    """A finite number of either sign."""
+    found = check_numbers(where, argument, value)
+    if found.ndim or not np.isfinite(found):
+        raise ArgumentError(where, argument, f"the value {value!r}", "a finite number")
+    return float(found)
 
 
 def as_float(picture: Any) -> np.ndarray:
