@@ -195,6 +195,24 @@ def test_counterfactuals_of_real_models(rng):
         assert words in told.changed and told.changed.endswith("said: dark.")
 
 
+def test_a_square_that_was_left_blank_stands_in_one_place():
+    """Its corner lies in four regions of nine; a person is told where its middle is."""
+    plane = np.zeros((1, 12, 12), np.float32)
+    plane[0, 3:7, 0:4] = plane[0, 9:, 9:] = 1.0
+    players = np.zeros((12, 12), np.int64)
+    players[3:7, 0:4], players[9:, 9:] = 1, 2
+    view = ImageView(np.full((12, 12), 9, np.uint8), ("dark", "light"), players)
+    for level, said in (
+        (12.0, "one small square left blank (about 11 % of the picture, at the middle left)"),
+        (3.0, "2 small squares left blank (about 17 % of the picture, at the middle left and the "
+              "lower right)"),
+    ):  # fmt: skip
+        box = lambda x: np.stack([np.full(len(x), level), x.sum(axis=(1, 2))], axis=1)  # noqa: B023
+        gone = counterfactual(box, plane, players=players, baseline=0.0)
+        told = report(attribution(plane[0], x=plane), view, 0.7, counterfactual=gone)
+        assert said in told.changed
+
+
 def test_a_saved_report_is_read_back(tmp_path):
     told = review()
     assert told.save(tmp_path / "a.html").read_text(encoding="utf-8") == told.html

@@ -22,6 +22,13 @@ from lepton_ref.framework.errors import ArgumentError
 WHERE = "report"
 
 
+#: The nine parts of a picture, row by row.
+REGIONS = (
+    "the upper left", "the upper centre", "the upper right", "the middle left", "the centre",
+    "the middle right", "the lower left", "the lower centre", "the lower right",
+)  # fmt: skip
+
+
 class Evidence(NamedTuple):
     """One thing that spoke for the decision (positive) or against it."""
 
@@ -99,23 +106,13 @@ class ImageView:
             f"answers were right."
         )
 
-    def _regions(self, found: Attribution, example: int) -> tuple[list[str], np.ndarray]:
+    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
         values = np.asarray(found.values[example])
         plane = values.sum(axis=0) if values.ndim == 3 else values
         h, w = plane.shape
-        rows, columns = np.arange(h) * 3 // h, np.arange(w) * 3 // w
-        high, wide = ("upper", "middle", "lower"), ("left", "centre", "right")
-        names = [
-            "the centre" if r == c == 1 else f"the {high[r]} {wide[c]}"
-            for r in range(3)
-            for c in range(3)
-        ]
-        cell = rows[:, None] * 3 + columns
-        return names, np.bincount(cell.ravel(), plane.ravel(), 9)
-
-    def evidence(self, found: Attribution, example: int) -> list[Evidence]:
-        names, values = self._regions(found, example)
-        return _merged([f"{name} of the picture" for name in names], values)
+        cell = (np.arange(h) * 3 // h)[:, None] * 3 + np.arange(w) * 3 // w
+        values = np.bincount(cell.ravel(), plane.ravel(), 9)
+        return _merged([f"{name} of the picture" for name in REGIONS], values)
 
     def picture(self, found: Attribution, example: int) -> dict[str, Any]:
         values = np.asarray(found.values[example])
@@ -140,14 +137,14 @@ class ImageView:
         instead = self.classes[int(found.settings["decision"][example])]
         if self.players is None:
             return f"With {len(gone)} of its pixels left blank it would have said: {instead}."
-        mask = np.isin(np.asarray(self.players), gone)
-        flat = mask.any(axis=0) if mask.ndim == 3 else mask
-        covered = Attribution(
-            flat[None].astype(float), found.x[:1], found.target[:1], found.outputs[:1], "mask"
-        )
-        names, counts = self._regions(covered, 0)
-        where = [names[i] for i in np.argsort(-counts, kind="stable")[:3] if counts[i] > 0]
-        share = 100 * flat.mean()
+        players = np.asarray(self.players)
+        masks = [players == piece for piece in gone]
+        flat = [mask.any(axis=0) if mask.ndim == 3 else mask for mask in masks]
+        # Each square lies where its middle does, whatever other regions it reaches into.
+        middles = [(np.argwhere(mask).mean(axis=0) + 0.5) / mask.shape for mask in flat]
+        counts = np.bincount(np.floor(3 * np.array(middles)).astype(int) @ [3, 1], minlength=9)
+        where = [REGIONS[i] for i in np.argsort(-counts, kind="stable")[:3] if counts[i]]
+        share = 100 * np.any(flat, axis=0).mean()
         return (
             f"With {'one small square' if len(gone) == 1 else f'{len(gone)} small squares'} "
             f"left blank (about {max(1, round(share))} % of the picture, at {listed(where)}) it "
