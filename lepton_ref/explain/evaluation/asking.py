@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lepton_ref.explain.evaluation.players import counts, owners
-from lepton_ref.explain.gradients.attribution import at_target, black_box, select
+from lepton_ref.explain.gradients.attribution import BlackBox, at_target, black_box
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation.inputs import probabilities
 
 SCALES = ("probability", "score")
 BLOCK = 2_000_000  # numbers in one block of altered inputs
-BATCH = 256  # rows that a model is given at a time
 
 
 def explained(
-    run: Callable[[np.ndarray], np.ndarray],
+    run: BlackBox,
     x: np.ndarray,
     rows: np.ndarray,
     target: np.ndarray,
@@ -28,8 +26,7 @@ def explained(
 
     Parameters
     ----------
-    run : callable
-        What :func:`~lepton_ref.explain.gradients.black_box` returned.
+    run : BlackBox
     x : array, shape (M, *shape)
     rows : int array, shape (M,)
         Which example each of them came from.
@@ -37,11 +34,7 @@ def explained(
         Of the examples.
     scale : {"probability", "score"}
     """
-    parts = []
-    for start in range(0, len(x), BATCH):  # each part must know whose rows it holds
-        part = slice(start, start + BATCH)
-        parts.append(select(run, rows[part])(x[part]))
-    y = np.concatenate(parts).astype(np.float64)
+    y = run.of(x, rows)
     if y.ndim == 1:
         return y, np.full(len(y), -1)
     said = y.argmax(axis=1)

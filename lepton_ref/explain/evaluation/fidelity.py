@@ -98,11 +98,11 @@ def output_changes(model: Any, x: np.ndarray, target: np.ndarray, change: np.nda
     out = np.empty(change.shape[:2])
     block = max(1, BLOCK // max(x.size, 1))
     for start in range(0, len(change), block):
-        part = change[start : start + block]
-        rows = (x - part).astype(x.dtype).reshape(-1, *x.shape[1:])
-        whose = np.tile(np.arange(len(x)), len(part))
+        part = change[start : start + block].swapaxes(0, 1)  # (N, s, *shape)
+        rows = (x[:, None] - part).astype(x.dtype).reshape(-1, *x.shape[1:])
+        whose = np.repeat(np.arange(len(x)), part.shape[1])
         after, _ = explained(run, rows, whose, target)
-        out[start : start + block] = before - after.reshape(len(part), -1)
+        out[start : start + block] = before - after.reshape(len(x), -1).T
     return out
 
 

@@ -148,14 +148,20 @@ class BlackBox:
             y = self.model(self._engine.array(x, model_dtype(self.model, x)))
             return np.asarray(self._engine.asnumpy(y), np.float64)
 
+    def of(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Outputs of versions of several examples: row i is one of the example ``rows[i]``."""
+        if getattr(self.model, "select", None) is None:
+            return self(x)
+        step = self.batch_size  # each batch must know whose rows it holds
+        parts = [slice(i, i + step) for i in range(0, max(len(x), 1), step)]
+        return np.concatenate([self.select(rows[part])(x[part]) for part in parts])
+
     def select(self, rows: Any) -> BlackBox:
         """As :func:`select`."""
         return BlackBox(select(self.model, rows), self.batch_size, self._engine)
 
 
-def black_box(
-    model: Any, batch_size: int = 256, engine: str | Engine | None = None
-) -> Callable[[np.ndarray], np.ndarray]:
+def black_box(model: Any, batch_size: int = 256, engine: str | Engine | None = None) -> BlackBox:
     """A model as a function of NumPy arrays, evaluated in batches without a gradient.
 
     Parameters
@@ -169,7 +175,7 @@ def black_box(
 
     Returns
     -------
-    callable
+    BlackBox
         ndarray (M, *shape) -> float64 ndarray (M, K) or (M,).
 
     Raises

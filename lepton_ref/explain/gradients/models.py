@@ -291,7 +291,10 @@ class Review:
         if len(shape) != 3 or shape[1:] != (t, self.review.dim) or n not in (1, shape[0]):
             wanted = f"({'M' if n == 1 else n}, {t}, {self.review.dim})"
             raise ArgumentError("Review", "x", f"shape {shape}", wanted)
-        mask = np.broadcast_to(self.mask, shape[:2])
+        t = max(1, int(self.mask.any(axis=0).nonzero()[0].max(initial=0)) + 1)
+        if t < shape[1]:  # behind it every row is padding, which nothing reads
+            x = self.E.getitem(x, (slice(None), slice(0, t)))
+        mask = np.broadcast_to(self.mask[:, :t], (shape[0], t))
         return self.review.network.classifier(self._features(x, mask))
 
     def _features(self, x: Any, mask: np.ndarray) -> Any:

@@ -7,7 +7,7 @@ the set of players that stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
+    BlackBox,
     at_target,
     black_box,
     check_explained,
     check_input,
-    select,
 )
 from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
@@ -129,12 +129,7 @@ class Game:
         parts = []
         for start in range(0, max(len(masks), 1), step):
             rows = self.inputs(masks[start : start + step])
-            y = self.f(rows.reshape(-1, *self.x.shape))
-            if not np.isfinite(y).all():
-                raise ArgumentError(
-                    "Game", "model", "outputs that are not finite where players are absent",
-                    "finite numbers",
-                )  # fmt: skip
+            y = _finite(self.f(rows.reshape(-1, *self.x.shape)))
             parts.append(y.reshape(*rows.shape[:2], -1).mean(axis=1))
         return np.concatenate(parts)
 
@@ -174,16 +169,70 @@ class Game:
         return each[self.owner].reshape(self.x.shape)
 
 
+def _finite(y: np.ndarray) -> np.ndarray:
+    if not np.isfinite(y).all():
+        raise ArgumentError(
+            "Game", "model", "outputs that are not finite where players are absent",
+            "finite numbers",
+        )  # fmt: skip
+    return y
+
+
 @dataclass
 class Question:
     """One call of a black-box explainer, checked: a game for each example."""
 
     where: str
+    f: BlackBox
     x: np.ndarray  # (N, *shape)
     outputs: np.ndarray  # (N, K) or (N,)
     target: np.ndarray  # (N,)
     baseline: np.ndarray  # (N, *shape): what is absent, or the mean of the background
     games: list[Game]
+
+    def values(
+        self, masks: Sequence[np.ndarray], games: Sequence[Game] | None = None
+    ) -> list[np.ndarray]:
+        """v of the coalitions of all games, evaluated together in full batches.
+
+        Small batches are slow: a network's operators cost about the same for two rows as for
+        twenty.
+
+        Parameters
+        ----------
+        masks : sequence of N bool arrays (M, players)
+            The coalitions of each game.
+        games : sequence of N Games, optional
+            Of the same examples, instead of :attr:`games`.
+
+        Returns
+        -------
+        list of N float64 arrays (M,)
+        """
+        games = self.games if games is None else games
+        found = [np.empty(len(m)) for m in masks]
+        # Texts of like length side by side: the model then reads little padding.
+        order = sorted(range(len(games)), key=lambda i: self.games[i].players)
+        whose = np.repeat(order, [len(masks[i]) for i in order])
+        place = np.concatenate([np.arange(len(masks[i])) for i in order])
+        absent = len(games[0].absent)
+        step = max(1, self.f.batch_size // absent)
+        for start in range(0, len(whose), step):
+            rows, at = whose[start : start + step], place[start : start + step]
+            present = dict.fromkeys(rows.tolist())
+            x = np.concatenate([games[i].inputs(masks[i][at[rows == i]]) for i in present])
+            y = _finite(self.f.of(x.reshape(-1, *self.x.shape[1:]), rows.repeat(absent)))
+            v = at_target(y, self.target[rows].repeat(absent)).reshape(-1, absent).mean(axis=1)
+            for i in present:
+                found[i][at[rows == i]] = v[rows == i]
+        return found
+
+    def ends(self, games: Sequence[Game] | None = None) -> list[tuple[float, float]]:
+        """v(∅) and v(N) of all games."""
+        games = self.games if games is None else games
+        both = np.array([[False], [True]])
+        found = self.values([both.repeat(game.players, axis=1) for game in games], games)
+        return [(float(nobody), float(everybody)) for nobody, everybody in found]
 
     def answer(
         self,
@@ -251,28 +300,21 @@ def question(
     else:
         absent = check_background(where, background, x.shape[1:]).astype(x.dtype)
         baseline = absent.mean(axis=0)
-    x, y, chosen, full = check_explained(where, f, x, target, baseline)
+    x, y, chosen, full = check_explained(
+        where, lambda rows: f.of(rows, np.arange(len(rows))), x, target, baseline
+    )
     who = owners(where, players, x.shape)
     games = [
         Game(of_example(f, i), x[i], int(chosen[i]), who[i], full[i : i + 1] if absent is None
              else absent)
         for i in range(len(x))
     ]  # fmt: skip
-    return Question(where, x, y, chosen, full, games)
+    return Question(where, f, x, y, chosen, full, games)
 
 
-def of_example(f: Any, i: int) -> Callable[[np.ndarray], np.ndarray]:
+def of_example(f: BlackBox, i: int) -> Callable[[np.ndarray], np.ndarray]:
     """The model for rows that are all versions of example ``i``."""
-    if getattr(getattr(f, "model", None), "select", None) is None:
-        return f
-
-    # Such a model carries the mask of each row, and must be told anew for each batch.
-    def evaluate(rows: np.ndarray) -> np.ndarray:
-        step = f.batch_size
-        parts = [rows[start : start + step] for start in range(0, max(len(rows), 1), step)]
-        return np.concatenate([select(f, np.full(len(part), i))(part) for part in parts])
-
-    return evaluate
+    return lambda rows: f.of(rows, np.full(len(rows), i))
 
 
 def check_background(

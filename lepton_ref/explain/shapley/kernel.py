@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -157,33 +157,45 @@ def _all_of_size(n: int, s: int) -> np.ndarray:
     return masks
 
 
-def _once(game: Game, masks: np.ndarray) -> np.ndarray:
-    """v of each row; a coalition that was drawn twice is evaluated once."""
+class _Asking(NamedTuple):
+    """What one game is asked, known before it answers."""
+
+    masks: np.ndarray  # (M, n)
+    weights: np.ndarray  # (M,)
+    drawn: int
+    paired: bool
+    once: np.ndarray  # (U, n), the coalitions, none of them twice
+    again: np.ndarray  # (M,) or (2M,), which of them each row is
+
+
+def _asking(players: int, samples: int, rng: np.random.Generator, paired: bool) -> _Asking:
+    if players < 2:  # both ends say all there is to know
+        nothing = np.zeros((0, players), bool)
+        return _Asking(nothing, np.zeros(0), 0, paired, nothing, np.zeros(0, np.int64))
+    masks, weights, drawn = plan(players, samples, rng, paired)
+    rows = np.concatenate([masks, ~masks]) if paired else masks
     _, first, again = np.unique(
-        np.packbits(masks, axis=1), axis=0, return_index=True, return_inverse=True
+        np.packbits(rows, axis=1), axis=0, return_index=True, return_inverse=True
     )
-    return game(masks[first])[again.reshape(-1)]
+    return _Asking(masks, weights, drawn, paired, rows[first], again.reshape(-1))
 
 
-def estimate(
-    game: Game, samples: int, rng: np.random.Generator, paired: bool = True
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Values, standard errors and v(∅) of one game; see :func:`kernel_shap`."""
-    n = game.players
-    nobody, everybody = game.ends()
-    if not n:
-        return np.zeros(0), np.zeros(0), nobody
+def _solved(
+    asked: _Asking, answers: np.ndarray, nobody: float, everybody: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and standard errors from v of ``asked.once`` and of both ends."""
+    masks, w, drawn = asked[:3]
+    n = masks.shape[1]
+    if n < 2:
+        return np.full(n, everybody - nobody), np.zeros(n)
     share = (everybody - nobody) / n
-    if n == 1:
-        return np.array([share]), np.zeros(1), nobody
-    masks, w, drawn = plan(n, samples, rng, paired)
-    Z = centred(masks)
-    if paired:
-        v = _once(game, np.concatenate([masks, ~masks])).reshape(2, -1)
+    Z, v = centred(masks), answers[asked.again]
+    if asked.paired:
+        v = v.reshape(2, -1)
         # The complement's row is −Z: two equations of one left side (eq. shapley-paired).
         d = (v[0] - v[1] - (2 * masks.sum(axis=1) - n) * share) / 2
     else:
-        d = _once(game, masks) - nobody - masks.sum(axis=1) * share
+        d = v - nobody - masks.sum(axis=1) * share
     psi, inverse = _fit(Z, d, w)
     error = np.zeros(n)
     if drawn:
@@ -193,7 +205,16 @@ def estimate(
         leverage = weight * (reach * part).sum(axis=1)
         residual = (d[-drawn:] - part @ psi) / np.maximum(1 - leverage, 1e-6)
         error = np.sqrt(((weight * residual)[:, None] ** 2 * reach**2).sum(axis=0))
-    return psi + share, error, nobody
+    return psi + share, error
+
+
+def estimate(
+    game: Game, samples: int, rng: np.random.Generator, paired: bool = True
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Values, standard errors and v(∅) of one game; see :func:`kernel_shap`."""
+    ends = game.ends()
+    asked = _asking(game.players, samples, rng, paired)
+    return (*_solved(asked, game(asked.once), *ends), ends[0])
 
 
 def kernel_shap(
@@ -239,19 +260,25 @@ def kernel_shap(
         whole(WHERE, 2, samples=samples)
     asked = question(WHERE, model, x, target, players, baseline, background, batch_size, engine)
     rng = np.random.default_rng(seed)
-    found, errors, nobody = [], [], []
-    for whole_game in asked.games:
-        game, there = whole_game.of_those_that_matter()
+    smaller = [game.of_those_that_matter() for game in asked.games]
+    asking = []
+    for game, _ in smaller:
         many = 2 * game.players + 2048 if samples is None else samples
         if many < min(2 * game.players, 2**game.players - 2):
             raise ArgumentError(
                 WHERE, "samples", f"{many} coalitions for {game.players} players",
                 f"at least {min(2 * game.players, 2**game.players - 2)}",
             )  # fmt: skip
+        asking.append(_asking(game.players, many, rng, paired))
+    games = [game for game, _ in smaller]
+    ends = asked.ends(games)
+    found, errors = [], []
+    answers = asked.values([one.once for one in asking], games)
+    for i, (whole_game, (_, there)) in enumerate(zip(asked.games, smaller)):
         phi, error = np.zeros((2, whole_game.players))
-        phi[there], error[there], empty = estimate(game, many, rng, paired)
+        phi[there], error[there] = _solved(asking[i], answers[i], *ends[i])
         found.append(phi)
         errors.append(error)
-        nobody.append(empty)
     settings = {"samples": samples, "paired": paired}
+    nobody = [empty for empty, _ in ends]
     return asked.answer(found, errors, nobody, seed=seed, settings=settings)

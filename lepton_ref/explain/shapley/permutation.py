@@ -7,6 +7,7 @@ Shapley value estimation*.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,18 +36,32 @@ def marginals(game: Game, orders: np.ndarray, ends: tuple[float, float]) -> np.n
     ndarray, shape (R, n), float64
         By player; each row sums to v(N) − v(∅).
     """
-    R, n = orders.shape
-    out = np.empty((R, n))
-    step = max(1, BLOCK // (n * n))
-    for start in range(0, R, step):
-        order = orders[start : start + step]
-        place = np.argsort(order, axis=1)  # (r, n): when each player enters
-        entered = place[:, None, :] < np.arange(1, n)[:, None]  # (r, n − 1, n)
-        walk = np.empty((len(order), n + 1))
-        walk[:, 0], walk[:, -1] = ends
-        walk[:, 1:-1] = game(entered.reshape(-1, n)).reshape(len(order), n - 1)
-        np.put_along_axis(out[start : start + step], order, np.diff(walk), axis=1)
+    return _of_all(lambda masks: [game(masks[0])], [orders], [ends])[0]
+
+
+def _of_all(
+    values: Callable[[list[np.ndarray]], Sequence[np.ndarray]],
+    orders: Sequence[np.ndarray],
+    ends: Sequence[tuple[float, float]],
+) -> list[np.ndarray]:
+    """:func:`marginals` of several games, all with R orders, which answer together."""
+    out = [np.empty(rows.shape) for rows in orders]
+    step = max(1, BLOCK // max(1, sum(rows.shape[1] ** 2 for rows in orders)))
+    for start in range(0, len(orders[0]), step):
+        parts = [rows[start : start + step] for rows in orders]
+        for i, v in enumerate(values([_entered(part) for part in parts])):
+            walk = np.empty((len(parts[i]), parts[i].shape[1] + 1))
+            walk[:, 0], walk[:, -1] = ends[i]
+            walk[:, 1:-1] = v.reshape(len(walk), -1)
+            np.put_along_axis(out[i][start : start + step], parts[i], np.diff(walk), axis=1)
     return out
+
+
+def _entered(orders: np.ndarray) -> np.ndarray:
+    """Who is there after each step but the last: (R, n) -> bool (R (n − 1), n)."""
+    n = orders.shape[1]
+    place = np.argsort(orders, axis=1)  # (R, n): when each player enters
+    return (place[:, None, :] < np.arange(1, n)[:, None]).reshape(len(orders) * max(n - 1, 0), n)
 
 
 def permutation_shapley(
@@ -94,22 +109,22 @@ def permutation_shapley(
         raise ArgumentError(where, "permutations", got, "an even number, for pairs of orders")
     asked = question(where, model, x, target, players, baseline, background, batch_size, engine)
     rng = np.random.default_rng(seed)
-    found, errors, nobody = [], [], []
-    for whole_game in asked.games:
-        game, there = whole_game.of_those_that_matter()
-        mean, error = np.zeros((2, whole_game.players))
+    smaller = [game.of_those_that_matter() for game in asked.games]
+    games = [game for game, _ in smaller]
+    ends = asked.ends(games)
+    draws = permutations // 2 if antithetic else permutations
+    orders = [rng.permuted(np.tile(np.arange(game.players), (draws, 1)), axis=1) for game in games]
+    walked = [np.concatenate([o, o[:, ::-1]]) for o in orders] if antithetic else orders
+    found, errors = [], []
+    for i, units in enumerate(_of_all(lambda m: asked.values(m, games), walked, ends)):
+        mean, error = np.zeros((2, asked.games[i].players))
         found.append(mean)
         errors.append(error)
-        ends = game.ends()
-        nobody.append(ends[0])
-        if not len(there):
-            continue
-        draws = permutations // 2 if antithetic else permutations
-        orders = rng.permuted(np.tile(np.arange(game.players), (draws, 1)), axis=1)
-        units = marginals(game, orders, ends)
+        there = smaller[i][1]
         if antithetic:
-            units = (units + marginals(game, orders[:, ::-1], ends)) / 2
+            units = (units[:draws] + units[draws:]) / 2
         mean[there] = units.mean(axis=0)
         error[there] = units.std(axis=0, ddof=1) / np.sqrt(draws)
+    nobody = [empty for empty, _ in ends]
     settings = {"permutations": permutations, "antithetic": antithetic}
     return asked.answer(found, errors, nobody, seed=seed, settings=settings)
