@@ -9,7 +9,13 @@ import numpy as np
 
 from lepton_ref.engines.domain import dtype_name
 from lepton_ref.explain.attention.models import LSTMReader
-from lepton_ref.explain.gradients.attribution import Attribution, at_target, check_target
+from lepton_ref.explain.gradients.attribution import (
+    Attribution,
+    at_target,
+    check_input,
+    check_outputs,
+    check_target,
+)
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.attention.classifier import Attended, AttentionClassifier
 
@@ -101,6 +107,9 @@ def attention_weights(model: Any, ids: Any, target: Any = None) -> Attribution:
     ------
     ArgumentError
         For a model without attention, wrong word numbers, or a target out of range.
+
+    Source: Jain and Wallace (2019), *Attention is not explanation*, for the question; Wiegreffe
+    and Pinter (2019), *Attention is not not explanation*, for the reply.
     """
     where = "attention_weights"
     return _attribution(where, model, ids, target, lambda found: found.pooling, {})
@@ -173,18 +182,75 @@ def attention_rollout(
     ------
     ArgumentError
         As :func:`attention_weights`, and for a model without self-attention.
+
+    Source: Abnar and Zuidema (2020), *Quantifying Attention Flow in Transformers*.
     """
     where = "attention_rollout"
 
     def rolled(found: Attended) -> np.ndarray:
-        if not found.layers:
-            raise ArgumentError(
-                where, "model", f"type {type(model).__name__} without blocks of self-attention",
-                "an AttentionClassifier with num_layers >= 1, or attention_weights",
-            )  # fmt: skip
-        return np.einsum("nt,nts->ns", found.pooling, rollout(found.layers, residual))
+        return _rolled(where, model, found, residual)
 
     return _attribution(where, model, ids, target, rolled, {"residual": residual})
+
+
+def _rolled(where: str, model: Any, found: Attended, residual: float) -> np.ndarray:
+    if not found.layers:
+        raise ArgumentError(
+            where, "model", f"type {type(model).__name__} without blocks of self-attention",
+            "an AttentionClassifier with num_layers >= 1, or attention_weights",
+        )  # fmt: skip
+    return np.einsum("nt,nts->ns", found.pooling, rollout(found.layers, residual))
+
+
+def attention_to_vectors(
+    model: WordModel, x: Any, target: Any = None, *, rolled: bool = False, residual: float = 0.5
+) -> Attribution:
+    """:func:`attention_weights` or :func:`attention_rollout` of word vectors, not of word numbers.
+
+    So that attention can be judged beside explainers that are given vectors: a word's weight lies
+    in equal parts on the entries of its vector.
+
+    Parameters
+    ----------
+    model : WordModel
+    x : float array, shape (N, T, D)
+    target : int or (N,) ints, optional
+    rolled : bool
+        Whether the weights are carried down through the blocks.
+    residual : float
+        As in :func:`rollout`.
+
+    Returns
+    -------
+    Attribution
+        ``values`` (N, T, D), not negative, of each example with the sum 1.
+
+    Raises
+    ------
+    ArgumentError
+        For another model or shape, and as :func:`attention_rollout`.
+    """
+    where = "attention_rollout" if rolled else "attention_weights"
+    if not isinstance(model, WordModel):
+        raise ArgumentError(where, "model", f"type {type(model).__name__}", "a WordModel")
+    x = check_input(where, x)
+    if x.ndim != 3 or x.shape[:2] != model.ids.shape:
+        n, t = model.ids.shape
+        raise ArgumentError(where, "x", f"shape {x.shape}", f"({n}, {t}, D), like the model's ids")
+    E = model.E
+    with E.no_grad():
+        answer = model.attend(E.array(x, model.dtype))
+        logits, pooling, layers = (
+            [np.asarray(E.asnumpy(a), np.float64) for a in arrays]
+            for arrays in ([answer.logits], [answer.pooling], answer.layers)
+        )
+    found = Attended(logits[0], pooling[0], layers)
+    weights = _rolled(where, model.model, found, residual) if rolled else found.pooling
+    y = check_outputs(where, found.logits, len(x))
+    chosen = check_target(where, target, y)
+    values = np.repeat(weights[:, :, None] / x.shape[2], x.shape[2], axis=2)
+    settings = {"residual": residual} if rolled else {}
+    return Attribution(values, x, chosen, at_target(y, chosen), where, settings=settings)
 
 
 def _attribution(
@@ -250,23 +316,31 @@ class WordModel:
 
     def states(self, vectors: Any) -> Any:
         """What is pooled: (N, T, D) -> (N, T, H)."""
+        return self._encoded(vectors)[0]
+
+    def _encoded(self, vectors: Any) -> tuple[Any, list[Any]]:
         mask = self.ids != 0
         if isinstance(self.model, LSTMReader):
-            return self.model.encode(vectors, mask)
+            return self.model.encode(vectors, mask), []
         encoder = self.model.encoder
-        return vectors if encoder is None else encoder(vectors, mask=mask)[0]
+        return (vectors, []) if encoder is None else encoder(vectors, mask=mask)
+
+    def attend(self, vectors: Any) -> Attended:
+        """Centred logits of word vectors (N, T, D), together with every attention weight."""
+        E, (states, layers) = self.E, self._encoded(vectors)
+        if self.weights is None:
+            pooled, weights = self.model.pooling(states, mask=self.ids != 0)
+        else:
+            n, t = self.ids.shape
+            weights = E.array(self.weights, dtype_name(states))
+            pooled = E.matmul(E.reshape(weights, (n, 1, t)), states)
+            pooled = E.reshape(pooled, (n, int(states.shape[2])))
+        logits = self.model.head(pooled)
+        return Attended(logits - E.mean(logits, axis=1, keepdims=True), weights, layers)
 
     def __call__(self, vectors: Any) -> Any:
         """Centred logits: (N, T, D) -> (N, K)."""
-        E, states = self.E, self.states(vectors)
-        if self.weights is None:
-            pooled, _ = self.model.pooling(states, mask=self.ids != 0)
-        else:
-            n, t = self.ids.shape
-            fixed = E.array(self.weights[:, None, :], dtype_name(states))
-            pooled = E.reshape(E.matmul(fixed, states), (n, int(states.shape[2])))
-        logits = self.model.head(pooled)
-        return logits - E.mean(logits, axis=1, keepdims=True)
+        return self.attend(vectors).logits
 
     def word_logits(self, batch_size: int = 256) -> np.ndarray:
         """What each step would say alone, g_t = W^T h_t + b (eq. heed-word-logits): (N, T, K)."""
