@@ -29,6 +29,10 @@ _PAGES: dict[str, tuple[str, ...]] = {
         "edge_detector",
         "random_attribution",
         "report",
+        "ImageView",
+        "ReviewView",
+        "PatientView",
+        "RecommendationView",
     ),
 }
 _LAZY = {name: page for page, names in _PAGES.items() for name in names}

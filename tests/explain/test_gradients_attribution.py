@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
 import numpy as np
 import pytest
 
+from lepton_ref import explain
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
     SaturationWarning,
@@ -242,3 +246,19 @@ def test_wrong_plots_are_refused(values, options, message):
     with pytest.raises(ArgumentError, match=message):
         made(values).plot(**options)
     matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", [
+    "saliency", "gradient_x_input", "smoothgrad", "integrated_gradients", "deeplift",
+    "guided_backpropagation", "grad_cam", "occlusion", "lime", "counterfactual", "exact_shapley",
+    "permutation_shapley", "kernel_shap", "attention_weights", "attention_rollout", "report",
+    "ImageView", "ReviewView", "PatientView", "RecommendationView",
+])  # fmt: skip
+def test_what_a_reader_calls_hangs_off_the_chapter(name):
+    assert name in dir(explain) and name in explain.__all__
+    found = getattr(explain, name)
+    assert found.__name__ == name and found.__doc__
+    if name[0].islower():
+        assert next(iter(inspect.signature(found).parameters)) in ("model", "attribution")
+        said = found.__doc__ + sys.modules[found.__module__].__doc__
+        assert "Source: " in said or name == "report"
