@@ -333,6 +333,7 @@ def test_a_model_without_blocks_cannot_be_rolled_out(rng):
         (np.array([[1, -2]]), r"the value -2; expected 0..19"),
         (np.array([[1, 2], [0, 0]]), "no word at the start of row 1"),
         (np.array([[1, 0, 2]]), "padding between words"),
+        ([[1, 2], [3]], "`ids` has rows of different lengths; expected rows of one length"),
     ],
 )
 def test_wrong_words_are_refused(rng, ids, message):
@@ -352,6 +353,8 @@ def test_other_refusals(rng):
         WordModel(LeNet(1, 8, 2, rng=rng), ids)
     with pytest.raises(ArgumentError, match="`residual` has the value 1.5"):
         rollout(blocks(rng), 1.5)
+    with pytest.raises(ArgumentError, match="`residual` has the value 'half'"):
+        rollout(blocks(rng), "half")
     with pytest.raises(ArgumentError, match="no layers"):
         rollout([])
     with pytest.raises(ArgumentError, match=r"layers\[0\]` has rows that do not sum to 1"):

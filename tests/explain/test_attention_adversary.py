@@ -251,12 +251,19 @@ def test_refusals(rng):
         adversarial_attention(given, steps=0)
     with pytest.raises(ArgumentError, match="`candidates` has the value 1.5"):
         adversarial_attention(given, candidates=1.5)
+    with pytest.raises(ArgumentError, match="`seed` has the value -1; expected a whole number"):
+        adversarial_attention(given, seed=-1)
+    with pytest.raises(ArgumentError, match="`strength` has the value 'a'; expected a finite"):
+        adversarial_attention(given, strength="a")
     with pytest.raises(ArgumentError, match="3 classes; expected 2, or search"):
         farthest_attention(review(rng, 4, 3))
     with pytest.raises(ArgumentError, match="`q` has entries from -0.5, rows that sum to 1..1"):
         jensen_shannon([0.5, 0.5], [1.5, -0.5])
     with pytest.raises(ArgumentError, match="`p` has entries from nan"):
         total_variation([np.nan, 1.0], [0.5, 0.5])
+    for apart in (jensen_shannon, total_variation):
+        with pytest.raises(ArgumentError, match=r"`q` has shape \(4,\); .*broadcasts with \(2,\)"):
+            apart([0.5, 0.5], [0.25] * 4)
     with pytest.raises(ArgumentError, match=r"`p` has shape \(\)"):
         jensen_shannon(1.0, [1.0])
     with pytest.raises(ArgumentError, match="`divergence` has nan"):

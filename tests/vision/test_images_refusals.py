@@ -179,6 +179,8 @@ ARGUMENTS = [
     (lambda: images.warp(GREY, np.eye(3), (4.0, 4)), "shape.*two whole numbers"),
     (lambda: images.warp(GREY, np.eye(3), fill=2.0), "fill.*the value 2; expected 0 to 1"),
     (lambda: images.homography("four", "points"), "source` has type str"),
+    (lambda: images.apply_map(np.eye(2), [[1, 2]]), r"apply_map: .*matrix.*\(2, 2\)"),
+    (lambda: images.apply_map(np.eye(3), [1, 2]), r"points` has shape \(2,\)"),
     (lambda: images.rotate(GREY, np.inf), "degrees.*the value inf"),
     (lambda: images.rotate(GREY, "right"), "degrees` has type str"),
     (lambda: images.rotation((9,), 10), r"rotation: .*shape.*\(9,\)"),

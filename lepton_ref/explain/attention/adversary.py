@@ -16,7 +16,7 @@ from lepton_ref.explain.attention.distances import (
     total_variation_on,
 )
 from lepton_ref.explain.attention.interventions import Pooled
-from lepton_ref.framework.arguments import whole
+from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.optimizers import Adam
 
@@ -111,6 +111,8 @@ def adversarial_attention(
     where = "adversarial_attention"
     check_epsilon(where, epsilon)
     whole(where, candidates=candidates, steps=steps)
+    whole(where, 0, seed=seed)
+    number(where, strength=strength)
     E: Any = engine if isinstance(engine, Engine) else lepton_ref.engine(engine)
     n, t = reviews.mask.shape
     start = np.random.default_rng(seed).normal(size=(candidates, n, t))

@@ -33,7 +33,7 @@ def jensen_shannon(p: Any, q: Any) -> np.ndarray:
 
     Source: Lin (1991), *Divergence Measures Based on the Shannon Entropy*.
     """
-    p, q = (_distribution(name, a) for name, a in (("p", p), ("q", q)))
+    p, q = _distributions(p, q)
     m = (p + q) / 2
 
     def half(a: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def total_variation(p: Any, q: Any) -> np.ndarray:
 
     Parameters, shapes and errors as in :func:`jensen_shannon`.
     """
-    p, q = (_distribution(name, a) for name, a in (("p", p), ("q", q)))
+    p, q = _distributions(p, q)
     return 0.5 * np.abs(p - q).sum(axis=-1)
 
 
@@ -75,6 +75,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     z = np.asarray(logits, np.float64)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def _distributions(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray]:
+    p, q = _distribution("p", p), _distribution("q", q)
+    try:
+        np.broadcast_shapes(p.shape, q.shape)
+    except ValueError:
+        raise ArgumentError(
+            "distance", "q", f"shape {q.shape}", f"what broadcasts with {p.shape}, that of `p`"
+        ) from None
+    return p, q
 
 
 def _distribution(name: str, a: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_outputs,
     check_target,
 )
+from lepton_ref.framework.arguments import number
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.attention.classifier import Attended, AttentionClassifier
 
@@ -31,7 +32,11 @@ def check_ids(where: str, model: Any, ids: Any) -> np.ndarray:
         For another dtype or shape, a word the model has no row for, a row without a word, or
         padding before or between words.
     """
-    rows = np.asarray(ids)
+    try:
+        rows = np.asarray(ids)
+    except ValueError:
+        expected = "rows of one length, 0 for padding"
+        raise ArgumentError(where, "ids", "rows of different lengths", expected) from None
     if rows.dtype.kind not in "iu":
         raise ArgumentError(where, "ids", f"dtype {rows.dtype}", "whole numbers, 0 for padding")
     if rows.ndim != 2 or not rows.size:
@@ -138,21 +143,22 @@ def rollout(layers: Sequence[Any], residual: float = 0.5) -> np.ndarray:
     Source: Abnar and Zuidema (2020), *Quantifying Attention Flow in Transformers*.
     """
     where = "rollout"
-    if not 0 <= residual <= 1:
+    number(where, residual=residual)
+    if residual > 1:
         raise ArgumentError(where, "residual", f"the value {residual!r}", "in [0, 1]")
     if not len(layers):
         raise ArgumentError(where, "layers", "no layers", "the attention of at least one block")
     product = None
-    for number, weights in enumerate(layers):
+    for level, weights in enumerate(layers):
         mean = np.asarray(weights, np.float64)
         if mean.ndim != 4 or mean.shape[2] != mean.shape[3]:
             raise ArgumentError(
-                where, f"layers[{number}]", f"shape {mean.shape}", "(N, heads, T, T)"
+                where, f"layers[{level}]", f"shape {mean.shape}", "(N, heads, T, T)"
             )
         mean = mean.mean(axis=1)
         if not (np.abs(mean.sum(axis=-1) - 1) <= 1e-4).all():
             raise ArgumentError(
-                where, f"layers[{number}]", "rows that do not sum to 1", "weights of a softmax"
+                where, f"layers[{level}]", "rows that do not sum to 1", "weights of a softmax"
             )
         block = residual * np.eye(mean.shape[-1]) + (1 - residual) * mean
         product = block if product is None else block @ product

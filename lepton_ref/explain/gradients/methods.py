@@ -186,6 +186,11 @@ def smoothgrad(
     seed : int
         Of the noise.
 
+    Returns
+    -------
+    Attribution
+        With ``standard_error`` from two samples on, and ``seed``.
+
     Raises
     ------
     ArgumentError

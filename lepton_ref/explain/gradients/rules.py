@@ -146,6 +146,10 @@ def guided_backpropagation(
         Which output; default each row's largest.
     batch_size : int
 
+    Returns
+    -------
+    Attribution
+
     Raises
     ------
     ArgumentError

@@ -82,8 +82,19 @@ def _normalising(points: np.ndarray) -> np.ndarray:
 
 
 def apply_map(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) through a 3×3 map (eq. images-homography)."""
-    u, v, w = matrix[:, :2] @ np.asarray(points, np.float64).T + matrix[:, 2:]
+    """Points (x, y), float (N, 2), through a 3×3 map (eq. images-homography): float64 (N, 2).
+
+    Raises
+    ------
+    ArgumentError
+        For another shape of either.
+    """
+    M, p = (check_numbers("apply_map", *a) for a in (("matrix", matrix), ("points", points)))
+    if M.shape != (3, 3):
+        raise ArgumentError("apply_map", "matrix", f"shape {M.shape}", "(3, 3)")
+    if p.ndim != 2 or p.shape[1] != 2:
+        raise ArgumentError("apply_map", "points", f"shape {p.shape}", "(N, 2)")
+    u, v, w = M[:, :2] @ p.T + M[:, 2:]
     return np.stack([u / w, v / w], axis=1)
 
 
