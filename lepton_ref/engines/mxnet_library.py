@@ -1,5 +1,8 @@
 """MXNet 1.9.1 itself: how it is imported, in which threads it works, and its faults mended.
 
+Its threads wait for each other passively unless ``OMP_WAIT_POLICY`` says otherwise: those that spin
+make small operators forty times slower as soon as somebody else wants the cores.
+
 MXNet imports only while ``numpy.bool`` exists, so that name is lent to NumPy for the import
 and taken back. Its NumPy semantics are a switch of the current thread (``npx.set_np``): each
 call of the engine makes sure that its thread has it. Nothing else of MXNet's state is touched.
@@ -8,6 +11,7 @@ call of the engine makes sure that its thread has it. Nothing else of MXNet's st
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +32,9 @@ def import_mxnet() -> Any:
     lent = "bool" not in vars(onp)
     if lent:
         onp.bool = onp.bool_  # type: ignore[attr-defined]
+    waiting = "OMP_WAIT_POLICY" not in os.environ  # read once, when libgomp is loaded
+    if waiting:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
     try:
         with warnings.catch_warnings():  # its use of distutils, nothing of ours
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -40,6 +47,8 @@ def import_mxnet() -> Any:
     finally:
         if lent:
             del onp.bool  # type: ignore[attr-defined]
+        if waiting:
+            del os.environ["OMP_WAIT_POLICY"]
     return mxnet
 
 

@@ -6,6 +6,7 @@ more than one call.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -85,6 +86,21 @@ def test_a_failed_import_takes_the_name_back(monkeypatch):
     with pytest.raises(EngineError, match=r"cannot be imported beside NumPy .*needs NumPy 1\.26"):
         import_mxnet()
     assert ("bool" in vars(np)) is before
+
+
+@needs_mxnet
+@pytest.mark.parametrize("chosen, policy", [("", "PASSIVE"), ("active", "ACTIVE")])
+def test_threads_wait_passively_unless_told_otherwise(chosen, policy):
+    """Threads that spin take the cores from whoever has work. The environment stays as it was."""
+    told = f"os.environ['OMP_WAIT_POLICY'] = {chosen!r}" if chosen else "0"
+    run = python(
+        "import os; os.environ.pop('OMP_WAIT_POLICY', None);"
+        f"os.environ['OMP_DISPLAY_ENV'] = 'true'; {told};"
+        "import lepton_ref; lepton_ref.use('mxnet');"
+        "print(os.environ.get('OMP_WAIT_POLICY', ''))"
+    )
+    assert run.stdout.strip() == chosen
+    assert set(re.findall(r"OMP_WAIT_POLICY = '(\w+)'", run.stderr)) == {policy}
 
 
 @needs_mxnet
