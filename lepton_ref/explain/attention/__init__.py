@@ -18,14 +18,17 @@ from lepton_ref.explain.attention.interventions import (
 from lepton_ref.explain.attention.maps import (
     WordModel,
     attention_rollout,
+    attention_to_vectors,
     attention_weights,
     rollout,
 )
 from lepton_ref.explain.attention.models import DiagnosticMLP, LSTMReader
+from lepton_ref.explain.attention.training import transformer_reader
 
 __all__ = [
     "Adversary", "Agreement", "DiagnosticMLP", "LSTMReader", "Pooled", "WordModel",
-    "adversarial_attention", "attention_rollout", "attention_weights", "erasure",
-    "farthest_attention", "jensen_shannon", "kendall_agreement", "null_variance",
-    "permuted_change", "pooled", "rollout", "total_variation", "uniform", "uniform_change",
+    "adversarial_attention", "attention_rollout", "attention_to_vectors", "attention_weights",
+    "erasure", "farthest_attention", "jensen_shannon", "kendall_agreement", "null_variance",
+    "permuted_change", "pooled", "rollout", "total_variation", "transformer_reader", "uniform",
+    "uniform_change",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ from lepton_ref.framework.data import batches
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Layer
 from lepton_ref.framework.optimizers import Adam
+from lepton_ref.text.attention.classifier import AttentionClassifier
 from lepton_ref.text.tokens import Vocabulary, clean, pad, tokenize
 
 LENGTH = 28  # words of a sentence that are read; three in four are no longer
@@ -130,6 +131,42 @@ def train(
         for rows in batches(arrays, batch_size, rng):
             _, grads = step(params, rng, *(E.array(a) for a in rows))
             optimizer.step(params, grads)
+
+
+def transformer_reader(
+    seed: int = 0,
+    engine: str | Engine | None = None,
+    num_test: int = 3000,
+    num_layers: int = 2,
+) -> AttentionClassifier:
+    """The page's Transformer: blocks of two heads, trained on film reviews (once a seed).
+
+    Parameters
+    ----------
+    seed : int
+        Of the split, the weights and the batches.
+    engine : str or Engine, optional
+        All engines get the same weights.
+    num_test : int
+        As in :func:`film_reviews`.
+    num_layers : int
+        Blocks; two on the page. Each adds three seconds to the training.
+    """
+    return moved(_trained_transformer(seed, num_test, num_layers), engine)
+
+
+@functools.lru_cache(maxsize=2)
+def _trained_transformer(seed: int, num_test: int, num_layers: int) -> AttentionClassifier:
+    reviews = film_reviews(seed, num_test)
+    model = AttentionClassifier(
+        len(reviews.vocabulary), 2, 16, num_layers, 2, dropout=0.2,
+        rng=np.random.default_rng(seed), engine="numpy",
+    )  # fmt: skip
+    train(
+        model, (reviews.train_ids, reviews.train_labels), epochs=3, lr=0.01,
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return model
 
 
 def flatten_attention(model: Any) -> None:

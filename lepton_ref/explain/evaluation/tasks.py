@@ -1,7 +1,8 @@
-"""The four models of the book as tasks: what is explained, what is absent, who explains.
+"""The models of the book as tasks: what is explained, what is absent, who explains.
 
-Pictures are explained in patches of 4 × 4 pixels, reviews in words, patients in measurements,
-recommendations in rated films. A method that needs gradients is not offered where there are none.
+Pictures are explained in patches of 4 × 4 pixels, reviews and sentences in words, patients in
+measurements, recommendations in rated films. The reader of sentences is the one that attends. A
+method that needs gradients is not offered where there are none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import lepton_ref
 import lepton_ref.explain as explain
 from lepton_ref.engines.base import Engine
+from lepton_ref.explain.attention import WordModel, attention_to_vectors, transformer_reader
+from lepton_ref.explain.attention.training import film_reviews
 from lepton_ref.explain.evaluation.people import RatedByMany
 from lepton_ref.explain.evaluation.players import patches, words
 from lepton_ref.explain.evaluation.ranking import Task
@@ -32,6 +35,7 @@ from lepton_ref.explain.gradients.models import (
 
 Explainer = Callable[..., Attribution]
 PATCH, RATED, LONGEST = 4, 16, 40
+SENTENCE, NUM_TEST = 20, 3000  # words; sentences kept from training, as on the page on attention
 
 
 def _gradients(baseline: Any, engine: Any, steps: int) -> dict[str, Explainer]:
@@ -131,6 +135,44 @@ def review_task(
         "review", model, x, black_box(model, batch_size=len(x))(x).argmax(axis=1), 0.0, explainers,
         players, review.network,
         extras={"review": review, "texts": texts, "ids": ids, "labels": data.test_labels[rows]},
+    )  # fmt: skip
+
+
+def sentence_task(
+    count: int = 40, engine: str | Engine | None = None, samples: int = 128, seed: int = 0
+) -> Task:
+    """Sentences of film reviews, and the Transformer that attends to their words.
+
+    The model is trained as on the page on attention, with one block. A missing word is a row of
+    zeros, and stays in its place.
+
+    Saliency is not offered: this network normalises its layers, so it does not see what is added
+    to all coordinates of a word alike, and the gradient of a word sums to zero.
+
+    Parameters as in :func:`image_task`; test sentences of 8 to 20 words.
+    """
+    film = film_reviews(seed, NUM_TEST)
+    lengths = (film.test_ids != 0).sum(axis=1)
+    fit = np.flatnonzero((lengths >= 8) & (lengths <= SENTENCE))
+    rows = np.sort(np.random.default_rng(seed).choice(fit, count, replace=False))
+    ids = film.test_ids[rows, : lengths[rows].max()]
+    reader = transformer_reader(seed, engine, NUM_TEST, num_layers=1)
+    model = WordModel(reader, ids)
+    x = model.vectors
+    players = words(ids != 0, x.shape[2])
+    explainers: dict[str, Explainer] = {
+        **_controls(0.0),
+        "attention_weights": attention_to_vectors,
+        "attention_rollout": partial(attention_to_vectors, rolled=True),
+        "gradient_x_input": explain.gradient_x_input,
+        "integrated_gradients": partial(explain.integrated_gradients, baseline=0.0, steps=24),
+        "occlusion": partial(explain.occlusion, window=(1, x.shape[2]), baseline=0.0),
+        **_coalitions(players, 0.0, samples),
+    }
+    return Task(
+        "sentence", model, x, black_box(model, batch_size=len(x))(x).argmax(axis=1), 0.0,
+        explainers, players, reader,
+        extras={"film": film, "rows": rows, "ids": ids, "labels": film.test_labels[rows]},
     )  # fmt: skip
 
 
