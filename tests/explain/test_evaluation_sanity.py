@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -25,7 +27,7 @@ from lepton_ref.explain.evaluation.sanity import (
     sobel_length,
 )
 from lepton_ref.explain.gradients import gradient_x_input, saliency
-from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.gradients.attribution import Attribution, SaturationWarning
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import calibration
 from lepton_ref.framework.layers import Dense, ReLU, Sequential
@@ -290,3 +292,19 @@ def test_other_refusals(rng):
         edge_detector(lambda x: x, np.full((1, 3), np.nan))
     with pytest.raises(ArgumentError, match="0..3"):
         random_attribution(lambda x: x, x, 4)
+
+
+def test_a_dead_random_network_warns_nobody(rng):
+    """What the same network is told outside of the block."""
+    model = Sequential(Dense(3, 2, rng=rng, engine="numpy"), ReLU(engine="numpy"))
+    state = {k: np.zeros_like(v) for k, v in model.state().items()}
+    model.load_state(state)
+    x = np.ones((2, 3), np.float32)
+    with pytest.warns(SaturationWarning, match="zero everywhere"):
+        saliency(model, x, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with randomised(model, [], rng):
+            saliency(model, x, 0)
+        with pytest.raises(SaturationWarning):
+            saliency(model, x, 0)

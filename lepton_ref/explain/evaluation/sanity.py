@@ -6,6 +6,7 @@ maps*.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from lepton_ref.explain.evaluation.players import player_values
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
+    SaturationWarning,
     at_target,
     black_box,
     check_explained,
@@ -228,7 +230,8 @@ def randomised(model: Any, names: Sequence[str], rng: np.random.Generator) -> It
     """Inside the block these arrays of the model are random; afterwards they are what they were.
 
     Matrices and kernels become normal numbers of their own mean square, so that activations keep
-    their size; vectors (biases, scales) are shuffled.
+    their size; vectors (biases, scales) are shuffled. Such a network may be dead at an example,
+    and nobody needs a warning of that.
 
     Parameters
     ----------
@@ -248,7 +251,9 @@ def randomised(model: Any, names: Sequence[str], rng: np.random.Generator) -> It
             after[name] = rng.permutation(array)
     try:
         model.load_state(after)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SaturationWarning)
+            yield
     finally:
         model.load_state(before)
 
