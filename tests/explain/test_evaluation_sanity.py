@@ -19,10 +19,10 @@ from lepton_ref.explain.evaluation import (
     rank_correlation,
 )
 from lepton_ref.explain.evaluation.calibration import likelihood
+from lepton_ref.explain.evaluation.ranks import mean_ranks
 from lepton_ref.explain.evaluation.sanity import (
     cascade,
     forgotten,
-    mean_ranks,
     randomised,
     sobel_length,
 )

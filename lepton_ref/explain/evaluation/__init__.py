@@ -18,6 +18,7 @@ from lepton_ref.explain.evaluation.metrics import (
 from lepton_ref.explain.evaluation.people import RatedByMany, from_because
 from lepton_ref.explain.evaluation.players import patches, player_values, words
 from lepton_ref.explain.evaluation.ranking import Score, Task, evaluate, recommended, winners
+from lepton_ref.explain.evaluation.ranks import agreement, empty_correlation, rank_correlation
 from lepton_ref.explain.evaluation.reports import (
     ImageView,
     PatientView,
@@ -28,12 +29,9 @@ from lepton_ref.explain.evaluation.reports import (
 )
 from lepton_ref.explain.evaluation.sanity import (
     Randomisation,
-    agreement,
     edge_detector,
-    empty_correlation,
     random_attribution,
     randomisation_test,
-    rank_correlation,
 )
 
 __all__ = [
