@@ -30,6 +30,8 @@ from lepton_ref.explain.evaluation import (
 )
 from lepton_ref.explain.evaluation.ranking import caught, estimate, table
 from lepton_ref.explain.evaluation.reports import (
+    apart,
+    counted,
     listed,
     measurement,
     number,
@@ -37,6 +39,7 @@ from lepton_ref.explain.evaluation.reports import (
     strength,
     times,
     title,
+    token_name,
 )
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
@@ -89,6 +92,18 @@ def patient():
     return report(attribution([3.0, -1.0]), view, 0.97)
 
 
+def moved(
+    names=("worst area", "age", "pulse"), units=("", "years", "per minute"), to=(2.0, 50.4, 9.0)
+):
+    """A patient with three numbers, of which the first two would have had to be others."""
+    now, others = np.array([1.0, 50.0, 9.0]), np.arange(30.0).reshape(10, 3)
+    view = PatientView(names, now, others, ("ill", "well"), lambda v: v, units)
+    where = np.flatnonzero(now != to)
+    change = attribution([1.0, 1.0, 0.0], changed=[where], decision=np.array([0]),
+                         flipped=np.array([True]), counterfactual=np.array([to]))  # fmt: skip
+    return report(attribution([3.0, -1.0, 0.2]), view, 0.97, counterfactual=change)
+
+
 def suggestion():
     view = RecommendationView(("Godfather, The", "Fargo"), (5, 0), "Star Wars", ("a", "b"))
     found = attribution([1.0, -0.5], changed=[np.array([0])], decision=np.array([1]))
@@ -105,7 +120,7 @@ def picture():
     return report(attribution(values), view, 0.999)
 
 
-@pytest.mark.parametrize("made", [review, patient, suggestion, picture])
+@pytest.mark.parametrize("made", [review, patient, moved, suggestion, picture])
 def test_a_report_is_one_sound_file(made):
     """Closed tags, one heading, texts for pictures, no script, and nothing from another host."""
     told = made()
@@ -127,6 +142,8 @@ def test_a_report_is_one_sound_file(made):
     words = " ".join("".join(page.words).split())
     for sentence in (told.decided, told.sure, told.changed, told.limits):
         assert sentence in words, "the file says what the text says"
+    for move in told.moves:
+        assert f"{move.name}: from {move.before} to {move.after}" in words
 
 
 def test_what_comes_from_outside_is_escaped():
@@ -160,6 +177,66 @@ def test_what_a_report_says():
     assert patient().spoke_for[0].name.startswith("dented parts of the nuclei's outline, at the")
 
 
+def test_numbers_that_would_have_to_be_others_are_a_list():
+    """One line each: name, from, to, in units where there are any."""
+    told = moved()
+    assert told.changed == (
+        "With these 2 numbers changed and all others as they are it would have said: ill."
+    )
+    assert told.text.count("\n  - ") == len(told.moves) + 3
+    assert (
+        "  - area of the cell nuclei, at the extremes: from 1 to 2\n"
+        "  - age: from 50 years to 50.4 years\n\n"
+    ) in told.text
+    assert "<li>age: from 50 years to <strong>50.4 years</strong></li>" in told.html
+    assert "age: 50 years (higher than" in told.spoke_against[0].name
+    alone = moved(units=(), to=(1.0, 50.0, 9.00004))
+    assert alone.changed.startswith("With this one number changed and all others as they are it")
+    assert [tuple(m) for m in alone.moves] == [("pulse", "9", "9.00004")]
+    every = moved(to=(2.0, 3.0, 4.0))
+    assert every.changed.startswith("With these 3 numbers changed it would have said")
+    assert review().moves == () == suggestion().moves
+    nasty = moved(names=("a", "<b>x</b>", "c"), units=("", "<i>", ""))
+    assert "<b>" not in nasty.html and "&lt;b&gt;x&lt;/b&gt;: from 50 &lt;i&gt;" in nasty.html
+    with pytest.raises(ArgumentError, match="1 units in PatientView; expected 3"):
+        moved(units=("years",))
+
+
+def test_marks_are_named_and_counted():
+    """A mark is evidence under its own name, and its share stays in the sums."""
+    told = review(("good", ",", ",", "?"), (2.0, -1.0, -0.5, 0.5))
+    assert [tuple(e) for e in told.spoke_for] == [
+        ("the word “good”", 0.5), ("the question mark", 0.125),
+    ]  # fmt: skip
+    assert [tuple(e) for e in told.spoke_against] == [("the comma", -0.375)]
+    assert "the comma" in told.alt and "a comma is a word to it" in told.limits
+    for tokens, said in (
+        ([","], "Without the comma it would have said: negative."),
+        (["no", ",", ",", "no", "!"], "Without the word “no” (twice) and without the comma (twice) "
+         "and the exclamation mark it would have said: negative."),
+        (["no", "not"], "Without the words “no” and “not” it would have said: negative."),
+    ):  # fmt: skip
+        values, all_of_them = np.ones(len(tokens)), [np.arange(len(tokens))]
+        change = attribution(
+            values, changed=all_of_them, decision=np.array([0]), flipped=np.array([True])
+        )
+        view = ReviewView(tokens, ("negative", "positive"))
+        assert report(attribution(values), view, 0.9, counterfactual=change).changed == said
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("good", "the word “good”"), ("don't", "the word “don't”"), ("4", "the word “4”"),
+        (".", "the full stop"), ("...", "the dots “...”"), ("!!!", "the exclamation marks “!!!”"),
+        (":)", "the sign “:)”"), (":d", "the sign “:d”"), ("<3", "the sign “<3”"),
+        ("☹", "the sign “☹”"), ("好", "the word “好”"),
+    ],
+)  # fmt: skip
+def test_tokens_have_names(token, said):
+    assert token_name(token) == said
+
+
 def test_words_that_occur_twice_count_together():
     told = review(("well", "well", "ill"), (1.0, -0.4, 0.4))
     assert told.spoke_for[0].name == "the word “well”"
@@ -181,7 +258,9 @@ def test_counterfactuals_of_real_models(rng):
     moved = counterfactual(layer, x, training=rows)
     view = PatientView("abcd", 10 * x[0], 10 * rows, ("no", "yes"), to_units=lambda v: 10 * v)
     told = report(found, view, 0.8, counterfactual=moved)
-    assert "instead of 10" in told.changed and told.changed.endswith("it would have said: no.")
+    assert told.changed.endswith("it would have said: no.")
+    assert [m.name for m in told.moves] == ["abcd"[i] for i in moved.settings["changed"][0]]
+    assert told.moves and all(m.before == "10" != m.after for m in told.moves)
     firm = counterfactual(lambda x: np.tile([0.0, 9.0], (len(x), 1)), x, baseline=0.0)
     told = report(found, ReviewView("abcd", ("no", "yes")), 0.8, counterfactual=firm)
     assert told.changed == "Nothing that we tried would have changed the answer."
@@ -263,6 +342,11 @@ def test_numbers_in_words():
     assert [number(v) for v in (0, 25.38, 0.07314, 1210.4, 1.234e-5)] == [
         "0", "25.4", "0.0731", "1,210", "almost 0",
     ]  # fmt: skip
+    assert number(999.7) == "1000" and number(0.000123456) == "0.000123"
+    assert apart(0.194, 1e-6) == ("0.194", "almost 0") and apart(115.2, 94.93) == ("115", "94.9")
+    assert apart(0.13812, 0.13799) == ("0.1381", "0.138")
+    assert apart(1210.4, 1209.6) == ("1,210.4", "1,209.6") and apart(7.0, 7.0) == ("7", "7")
+    assert counted(["a", "b", "a", "c", "c", "c"]) == ["a (twice)", "b", "c (3 times)"]
     assert rank(0.97) == "higher than 97 of 100" and rank(0.2) == "lower than 80 of 100"
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
     assert [strength(s) for s in (0.5, 0.25, 0.1, 0.05, 0.01)] == [

@@ -1,15 +1,17 @@
 """Reports for a lay person: what was decided, how sure, why, and what would have changed it."""
 
 from lepton_ref.explain.evaluation.reports.build import Report, report
+from lepton_ref.explain.evaluation.reports.parts import Change, Evidence, Move, View
 from lepton_ref.explain.evaluation.reports.views import (
-    Evidence,
     ImageView,
     PatientView,
     RecommendationView,
     ReviewView,
-    View,
 )
 from lepton_ref.explain.evaluation.reports.words import (
+    apart,
+    counted,
+    is_mark,
     listed,
     measurement,
     number,
@@ -17,9 +19,11 @@ from lepton_ref.explain.evaluation.reports.words import (
     strength,
     times,
     title,
+    token_name,
 )
 
 __all__ = [
-    "Evidence", "ImageView", "PatientView", "RecommendationView", "Report", "ReviewView", "View",
-    "listed", "measurement", "number", "rank", "report", "strength", "times", "title",
+    "Change", "Evidence", "ImageView", "Move", "PatientView", "RecommendationView", "Report",
+    "ReviewView", "View", "apart", "counted", "is_mark", "listed", "measurement", "number", "rank",
+    "report", "strength", "times", "title", "token_name",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.explain.evaluation.calibration import Record
-from lepton_ref.explain.evaluation.reports.views import Evidence, View
+from lepton_ref.explain.evaluation.reports.parts import Change, Evidence, Move, View
 from lepton_ref.explain.evaluation.reports.words import listed, strength, times
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
@@ -37,6 +37,8 @@ class Report:
     ----------
     title, decided, sure, checked, changed, limits, method : str
         The sentences. ``checked`` is empty where there is no record.
+    moves : tuple of Move
+        The numbers that ``changed`` speaks of; of a patient. Else none.
     spoke_for, spoke_against : tuple of Evidence
         The largest first.
     alt : str
@@ -52,6 +54,7 @@ class Report:
     spoke_for: tuple[Evidence, ...]
     spoke_against: tuple[Evidence, ...]
     changed: str
+    moves: tuple[Move, ...]
     limits: str
     method: str
     alt: str
@@ -73,6 +76,7 @@ class Report:
             "", "What spoke for it", *points(self.spoke_for, "Nothing of weight."),
             "", "What spoke against it", *points(self.spoke_against, "Nothing of weight."),
             "", "What would have changed it", "  " + self.changed,
+            *(f"  - {m.name}: from {m.before} to {m.after}" for m in self.moves),
             "", "What this report cannot tell", "  " + self.limits,
         ]  # fmt: skip
         return "\n".join(lines)
@@ -151,8 +155,8 @@ def report(
     alt = _alt(spoke_for, against)
     parts: dict[str, Any] = {
         "title": view.title, "decided": decided, "sure": sure, "checked": checked,
-        "spoke_for": spoke_for, "spoke_against": against, "changed": changed,
-        "limits": view.limits, "method": method, "alt": alt,
+        "spoke_for": spoke_for, "spoke_against": against, "changed": changed.sentence,
+        "moves": changed.moves, "limits": view.limits, "method": method, "alt": alt,
     }  # fmt: skip
     picture = view.picture(attribution, example)
     if picture["form"] == "bars":
@@ -168,9 +172,9 @@ def report(
 
 def _changed(
     view: View, counterfactual: Attribution | None, attribution: Attribution, example: int
-) -> str:
+) -> Change:
     if counterfactual is None:
-        return "This was not looked for."
+        return Change("This was not looked for.")
     if len(counterfactual.values) <= example or not np.array_equal(
         counterfactual.x[example], attribution.x[example]
     ):
@@ -178,7 +182,7 @@ def _changed(
             WHERE, "counterfactual", "another example in this row", "the one that is explained"
         )
     if not counterfactual.settings["flipped"][example]:
-        return "Nothing that we tried would have changed the answer."
+        return Change("Nothing that we tried would have changed the answer.")
     return view.changed(counterfactual, example)
 
 

@@ -1,7 +1,7 @@
 """What a report says of a picture, a review, a patient, a recommendation: each in its own words.
 
 A view turns numbers of players into evidence with names, the change that would have flipped the
-decision into a sentence, and everything into what the one picture shows.
+decision into a sentence or a list, and everything into what the one picture shows.
 """
 
 from __future__ import annotations
@@ -10,60 +10,31 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from lepton_ref.explain.evaluation.players import player_values, spread
-from lepton_ref.explain.evaluation.reports.words import listed, measurement, number, rank, title
+from lepton_ref.explain.evaluation.reports.parts import WHERE, Change, Evidence, Move, merged, needs
+from lepton_ref.explain.evaluation.reports.words import (
+    apart,
+    counted,
+    is_mark,
+    listed,
+    measurement,
+    number,
+    rank,
+    title,
+    token_name,
+)
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.framework.errors import ArgumentError
-
-WHERE = "report"
-
 
 #: The nine parts of a picture, row by row.
 REGIONS = (
     "the upper left", "the upper centre", "the upper right", "the middle left", "the centre",
     "the middle right", "the lower left", "the lower centre", "the lower right",
 )  # fmt: skip
-
-
-class Evidence(NamedTuple):
-    """One thing that spoke for the decision (positive) or against it."""
-
-    name: str
-    value: float
-
-
-class View(Protocol):
-    """What :func:`report` asks of a view."""
-
-    kind: str
-    title: str
-    limits: str
-
-    def decided(self, target: int) -> str: ...
-    def sure(self, times: str) -> str: ...
-    def recorded(self, right: int, of: int) -> str: ...
-    def evidence(self, found: Attribution, example: int) -> list[Evidence]: ...
-    def picture(self, found: Attribution, example: int) -> dict[str, Any]: ...
-    def changed(self, found: Attribution, example: int) -> str: ...
-
-
-def _merged(names: Sequence[str], values: np.ndarray) -> list[Evidence]:
-    """One piece of evidence for each name, the largest first."""
-    total: dict[str, float] = {}
-    for name, value in zip(names, values):
-        total[name] = total.get(name, 0.0) + float(value)
-    return sorted((Evidence(*pair) for pair in total.items()), key=lambda e: -abs(e.value))
-
-
-def _needs(view: str, what: str, got: int, expected: int) -> None:
-    if got != expected:
-        raise ArgumentError(
-            WHERE, "view", f"{got} {what} in {view}", f"{expected}, one for each player"
-        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +83,7 @@ class ImageView:
         h, w = plane.shape
         cell = (np.arange(h) * 3 // h)[:, None] * 3 + np.arange(w) * 3 // w
         values = np.bincount(cell.ravel(), plane.ravel(), 9)
-        return _merged([f"{name} of the picture" for name in REGIONS], values)
+        return merged([f"{name} of the picture" for name in REGIONS], values)
 
     def picture(self, found: Attribution, example: int) -> dict[str, Any]:
         values = np.asarray(found.values[example])
@@ -132,11 +103,13 @@ class ImageView:
             "marked": _png(_marked(plain, plane)),
         }
 
-    def changed(self, found: Attribution, example: int) -> str:
+    def changed(self, found: Attribution, example: int) -> Change:
         gone = np.asarray(found.settings["changed"][example])
         instead = self.classes[int(found.settings["decision"][example])]
         if self.players is None:
-            return f"With {len(gone)} of its pixels left blank it would have said: {instead}."
+            return Change(
+                f"With {len(gone)} of its pixels left blank it would have said: {instead}."
+            )
         players = np.asarray(self.players)
         masks = [players == piece for piece in gone]
         flat = [mask.any(axis=0) if mask.ndim == 3 else mask for mask in masks]
@@ -145,7 +118,7 @@ class ImageView:
         counts = np.bincount(np.floor(3 * np.array(middles)).astype(int) @ [3, 1], minlength=9)
         where = [REGIONS[i] for i in np.argsort(-counts, kind="stable")[:3] if counts[i]]
         share = 100 * np.any(flat, axis=0).mean()
-        return (
+        return Change(
             f"With {'one small square' if len(gone) == 1 else f'{len(gone)} small squares'} "
             f"left blank (about {max(1, round(share))} % of the picture, at {listed(where)}) it "
             f"would have said: {instead}."
@@ -186,7 +159,8 @@ class ReviewView:
     title: str = field(default="Why the program read this review as it did", init=False)
     limits: str = field(
         default="It says which words the program reacted to. The program counts on words and their "
-        "neighbours; it does not understand the text, and irony may fool it.",
+        "neighbours, and a comma is a word to it like any other; it does not understand the text, "
+        "and irony may fool it.",
         init=False,
     )
 
@@ -206,11 +180,11 @@ class ReviewView:
         values = np.asarray(found.values[example])
         values = values.sum(axis=-1) if values.ndim == 2 else values
         if len(values) < len(self.words):
-            _needs("ReviewView", "words", len(self.words), len(values))
+            needs("ReviewView", "words", len(self.words), len(values))
         return values[: len(self.words)]
 
     def evidence(self, found: Attribution, example: int) -> list[Evidence]:
-        return _merged([f"the word “{w}”" for w in self.words], self._values(found, example))
+        return merged([token_name(w) for w in self.words], self._values(found, example))
 
     def picture(self, found: Attribution, example: int) -> dict[str, Any]:
         values = self._values(found, example)
@@ -218,12 +192,17 @@ class ReviewView:
         marks = [(w, float(v / most)) for w, v in zip(self.words, values)]
         return {"form": "words", "words": marks}
 
-    def changed(self, found: Attribution, example: int) -> str:
+    def changed(self, found: Attribution, example: int) -> Change:
         gone = np.asarray(found.settings["changed"][example])
-        names = [f"“{self.words[i]}”" for i in gone]
-        instead = self.classes[int(found.settings["decision"][example])]
+        tokens = [self.words[i] for i in gone]
+        names = counted(f"“{w}”" for w in tokens if not is_mark(w))
         kind = "word" if len(names) == 1 else "words"
-        return f"Without the {kind} {listed(names)} it would have said: {instead}."
+        parts = [f"without the {kind} {listed(names)}"] if names else []
+        if marks := counted(token_name(w) for w in tokens if is_mark(w)):
+            parts.append(f"without {listed(marks)}")
+        instead = self.classes[int(found.settings["decision"][example])]
+        said = " and ".join(parts)
+        return Change(f"{said[0].upper()}{said[1:]} it would have said: {instead}.")
 
 
 @dataclass(frozen=True)
@@ -241,6 +220,8 @@ class PatientView:
     classes : sequence of str
     to_units : callable, optional
         From what the model reads, (1, F), to units; for the change that is reported.
+    units : sequence of str, optional
+        What each is measured in, "" where it is a bare number. The breast cancer data name none.
     """
 
     names: Sequence[str]
@@ -248,6 +229,7 @@ class PatientView:
     others: np.ndarray
     classes: Sequence[str]
     to_units: Any = None
+    units: Sequence[str] = ()
     kind: str = field(default="patient", init=False)
     title: str = field(default="Why the program judged these measurements as it did", init=False)
     limits: str = field(
@@ -256,6 +238,13 @@ class PatientView:
         "the patient makes that.",
         init=False,
     )
+
+    def __post_init__(self) -> None:
+        if len(self.units):
+            needs("PatientView", "units", len(self.units), len(self.names))
+
+    def _in_units(self, i: int, said: str) -> str:
+        return f"{said} {self.units[i]}".rstrip() if len(self.units) else said
 
     def decided(self, target: int) -> str:
         return f"The program says that this tumour is: {self.classes[target]}."
@@ -271,12 +260,13 @@ class PatientView:
 
     def evidence(self, found: Attribution, example: int) -> list[Evidence]:
         values = np.asarray(found.values[example])
-        _needs("PatientView", "names", len(self.names), len(values))
+        needs("PatientView", "names", len(self.names), len(values))
         standing = np.mean(np.asarray(self.others) < np.asarray(self.measured), axis=0)
-        return _merged(
+        return merged(
             [
-                f"{measurement(name)}: {number(float(m))} ({rank(float(s))} patients)"
-                for name, m, s in zip(self.names, self.measured, standing)
+                f"{measurement(name)}: {self._in_units(i, number(float(m)))} "
+                f"({rank(float(s))} patients)"
+                for i, (name, m, s) in enumerate(zip(self.names, self.measured, standing))
             ],
             values,
         )
@@ -284,18 +274,19 @@ class PatientView:
     def picture(self, found: Attribution, example: int) -> dict[str, Any]:
         return {"form": "bars"}
 
-    def changed(self, found: Attribution, example: int) -> str:
+    def changed(self, found: Attribution, example: int) -> Change:
         where = np.asarray(found.settings["changed"][example])
         point = np.asarray(found.settings["counterfactual"][example], np.float64)
         if self.to_units is not None:
             point = np.asarray(self.to_units(point[None]))[0]
-        moves = [
-            f"{measurement(self.names[i])}: {number(float(point[i]))} instead of "
-            f"{number(float(self.measured[i]))}"
-            for i in where
-        ]
+        moves = []
+        for i in where:
+            told = apart(float(self.measured[i]), float(point[i]))
+            moves.append(Move(measurement(self.names[i]), *(self._in_units(i, n) for n in told)))
         instead = self.classes[int(found.settings["decision"][example])]
-        return f"With other values ({'; '.join(moves)}) it would have said: {instead}."
+        what = "this one number" if len(moves) == 1 else f"these {len(moves)} numbers"
+        rest = " and all others as they are" if len(moves) < len(self.names) else ""
+        return Change(f"With {what} changed{rest} it would have said: {instead}.", tuple(moves))
 
 
 @dataclass(frozen=True)
@@ -346,20 +337,20 @@ class RecommendationView:
 
     def evidence(self, found: Attribution, example: int) -> list[Evidence]:
         values = np.asarray(found.values[example])
-        _needs("RecommendationView", "titles", len(self.items), len(values))
+        needs("RecommendationView", "titles", len(self.items), len(values))
         named = [
             f"that you gave {stars:g} of {self.most} stars to “{title(name)}”"
             if stars
             else f"that you know “{title(name)}”"
             for name, stars in zip(self.items, self.ratings)
         ]
-        return _merged(named, values)
+        return merged(named, values)
 
     def picture(self, found: Attribution, example: int) -> dict[str, Any]:
         return {"form": "bars"}
 
-    def changed(self, found: Attribution, example: int) -> str:
+    def changed(self, found: Attribution, example: int) -> Change:
         gone = [f"“{title(self.items[i])}”" for i in np.asarray(found.settings["changed"][example])]
         instead = int(found.settings["decision"][example])
         other = f"“{title(self.titles[instead])}”" if len(self.titles) else "something else"
-        return f"Had you not rated {listed(gone)}, {other} would have been suggested first."
+        return Change(f"Had you not rated {listed(gone)}, {other} would have been suggested first.")

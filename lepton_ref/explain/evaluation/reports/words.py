@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from lepton_ref.framework.errors import ArgumentError
 
@@ -47,13 +48,63 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}"
 
 
-def number(value: float) -> str:
+def counted(parts: Iterable[str]) -> list[str]:
+    """What occurs more than once is said once, with how often: “not” (twice)."""
+    often = Counter(parts)
+    return [
+        p if n == 1 else f"{p} ({'twice' if n == 2 else f'{n} times'})" for p, n in often.items()
+    ]
+
+
+_MARKS = {
+    ",": "comma", ".": "full stop", "!": "exclamation mark", "?": "question mark",
+    ":": "colon", ";": "semicolon", "-": "hyphen", "–": "dash", "—": "dash", "(": "bracket",
+    ")": "bracket", '"': "quotation mark", "“": "quotation mark", "”": "quotation mark",
+    "'": "apostrophe", "/": "slash", "*": "asterisk", "&": "and sign", "$": "dollar sign",
+    "%": "per cent sign",
+}  # fmt: skip
+
+
+def is_mark(token: str) -> bool:
+    """Whether a token is punctuation or a sign: “,” and “:)”, and with one letter “:d” and “<3”."""
+    return not token[:1].isalnum() and sum(c.isalnum() for c in token) <= 1
+
+
+def token_name(token: str) -> str:
+    """What a person calls a token: the word “good”, the comma, the dots “...”, the sign “:)”.
+
+    A mark keeps its place among the evidence, under its own name. To leave it out would hide that
+    the program leans on it, which is what a reader needs in order to distrust it; to call it a
+    word would be wrong.
+    """
+    if not is_mark(token):
+        return f"the word “{token}”"
+    if token in _MARKS:
+        return f"the {_MARKS[token]}"
+    first = token[:1]
+    if len(token) > 1 and first in _MARKS and set(token) == {first}:
+        return f"the {'dot' if first == '.' else _MARKS[first]}s “{token}”"
+    return f"the sign “{token}”"
+
+
+def number(value: float, figures: int = 3) -> str:
     """Three figures that count: 0.0731, 25.4, 1,210; below a ten-thousandth "almost 0"."""
     if value == 0:
         return "0"
     if abs(value) < 1e-4:
         return "almost 0"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
+    if abs(value) >= 1000:
+        return f"{value:,.{max(0, figures - len(str(int(abs(value)))))}f}"
+    return f"{float(f'{value:.{figures}g}'):.{max(6, figures)}g}"
+
+
+def apart(first: float, second: float) -> tuple[str, str]:
+    """Two numbers with as many figures as it takes to tell them apart, three at least."""
+    for figures in range(3, 18):
+        said = number(first, figures), number(second, figures)
+        if said[0] != said[1]:
+            break
+    return said
 
 
 def rank(share: float) -> str:
