@@ -41,10 +41,12 @@ from lepton_ref.explain.evaluation.reports import (
     title,
     token_name,
 )
-from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.evaluation.tasks import recommendation_task
+from lepton_ref.explain.gradients.attribution import Attribution, black_box
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import bootstrap_interval
 from lepton_ref.framework.layers import Dense
+from tests.data import load_or_skip
 
 
 class Page(HTMLParser):
@@ -181,7 +183,7 @@ def test_numbers_that_would_have_to_be_others_are_a_list():
     """One line each: name, from, to, in units where there are any."""
     told = moved()
     assert told.changed == (
-        "With these 2 numbers changed and all others as they are it would have said: ill."
+        "With these 2 numbers changed, and all others as they are, it would have said: ill."
     )
     assert told.text.count("\n  - ") == len(told.moves) + 3
     assert (
@@ -191,7 +193,7 @@ def test_numbers_that_would_have_to_be_others_are_a_list():
     assert "<li>age: from 50 years to <strong>50.4 years</strong></li>" in told.html
     assert "age: 50 years (higher than" in told.spoke_against[0].name
     alone = moved(units=(), to=(1.0, 50.0, 9.00004))
-    assert alone.changed.startswith("With this one number changed and all others as they are it")
+    assert alone.changed.startswith("With this one number changed, and all others as they are, it")
     assert [tuple(m) for m in alone.moves] == [("pulse", "9", "9.00004")]
     every = moved(to=(2.0, 3.0, 4.0))
     assert every.changed.startswith("With these 3 numbers changed it would have said")
@@ -418,6 +420,39 @@ def test_each_row_is_scored_with_its_own_items():
             RatedByMany(model, bad)
     with pytest.raises(ArgumentError, match=r"shape \(3, 3\)"):
         box(np.zeros((3, 3)))
+
+
+def test_more_people_than_fit_in_a_batch():
+    """Each batch of a black box is asked with the items of its own people."""
+    model = lepton_ref.load_model("matrix_factorization_model")
+    rng = np.random.default_rng(0)
+    columns = np.array([rng.choice(len(model.item_ids), 3, replace=False) for _ in range(20)])
+    box, given = RatedByMany(model, columns), rng.integers(0, 6, (20, 3)).astype(float)
+    whole = np.concatenate([box.select([n])(given[n : n + 1]) for n in range(20)])
+    np.testing.assert_allclose(black_box(box, batch_size=7)(given), whole, atol=1e-9)
+    alone = black_box(box.select([4]), batch_size=7)(given)
+    np.testing.assert_allclose(alone[4], whole[4], atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [64, 500])
+def test_recommendations_are_explained_at_every_number_of_samples(samples):
+    """The number of orders is even in the quick profile and in the full one."""
+    load_or_skip("movielens-100k")
+    task = recommendation_task(2, samples)
+    found = task.explainers["permutation_shapley"](task.model, task.x, task.target)
+    assert np.abs(found.gap).max() < 1e-6 and np.abs(found.values).max() > 0.01
+
+
+def test_an_output_of_ones_own_keeps_the_items():
+    """Whoever asks for another output of the same people is still asked row by row."""
+
+    class Itself(RatedByMany):
+        def __call__(self, ratings):
+            return self.ratings(ratings)
+
+    model = lepton_ref.load_model("matrix_factorization_model")
+    box, given = Itself(model, np.array([[0, 5], [3, 7]])), np.array([[5.0, 1], [2, 4]])
+    np.testing.assert_allclose(box.select([1])(given[1:])[0], box.ratings(given)[1], atol=1e-9)
 
 
 # --- ranking -------------------------------------------------------------------------------

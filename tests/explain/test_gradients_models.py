@@ -28,6 +28,7 @@ def test_reviews_cut_open_answer_as_the_whole_network(engine):
     found = black_box(given)(x)
     np.testing.assert_allclose(found, review.logits(TEXTS), atol=1e-5)
     assert [review.classes[k] for k in found[:2].argmax(axis=1)] == ["positive", "negative"]
+    np.testing.assert_allclose(black_box(given, batch_size=2)(x), found, atol=1e-5)
     assert model_dtype(given, x) == "float32"
     # One text alone needs no mask; rows in another order take theirs along.
     alone = review.embed(review.tokens(TEXTS[0]))

@@ -315,6 +315,10 @@ class WordModel:
     def vectors(self) -> np.ndarray:
         return word_vectors(self.model, self.ids)
 
+    @property
+    def num_examples(self) -> int:
+        return len(self.ids)
+
     def select(self, rows: Any) -> WordModel:
         """The same model for these rows of the batch."""
         weights = None if self.weights is None else self.weights[rows]

@@ -53,9 +53,13 @@ class RatedByMany:
             raise ArgumentError("RatedByMany", "columns", "an item twice", "each item once")
         self.model, self.columns = model, columns
 
+    @property
+    def num_examples(self) -> int:
+        return len(self.columns)
+
     def select(self, rows: Any) -> RatedByMany:
         """The same for a batch whose row i is person ``rows[i]``."""
-        chosen = object.__new__(RatedByMany)
+        chosen = object.__new__(type(self))
         chosen.model, chosen.columns = self.model, self.columns[np.asarray(rows)]
         return chosen
 

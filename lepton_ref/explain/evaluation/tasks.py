@@ -227,7 +227,9 @@ def recommendation_task(count: int = 120, samples: int = 96, seed: int = 0) -> T
         "occlusion": partial(explain.occlusion, baseline=0.0),
         **_coalitions(None, 0.0, samples),
         "permutation_shapley": partial(
-            explain.permutation_shapley, permutations=max(2, samples // RATED), baseline=0.0
+            explain.permutation_shapley,
+            permutations=max(2, samples // RATED // 2 * 2),
+            baseline=0.0,
         ),
     }
     return Task(

@@ -134,8 +134,13 @@ class BlackBox:
         self.model, self.batch_size, self._engine = model, batch_size, E
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Outputs of all rows, computed ``batch_size`` at a time; nothing is recorded."""
+        """Outputs of all rows, computed ``batch_size`` at a time; nothing is recorded.
+
+        A model of as many examples as there are rows is asked for each batch's own examples.
+        """
         x = np.asarray(x)
+        if self.batch_size < len(x) == getattr(self.model, "num_examples", None):
+            return self.of(x, np.arange(len(x)))
         parts = [
             self._run(x[i : i + self.batch_size]) for i in range(0, max(len(x), 1), self.batch_size)
         ]

@@ -271,6 +271,10 @@ class Review:
     def dtype(self) -> str:
         return self.review.dtype
 
+    @property
+    def num_examples(self) -> int:
+        return len(self.mask)
+
     def select(self, rows: Any) -> Review:
         """The same for a batch whose row i is text ``rows[i]``."""
         rows = np.asarray(rows)

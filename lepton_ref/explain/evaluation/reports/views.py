@@ -285,7 +285,7 @@ class PatientView:
             moves.append(Move(measurement(self.names[i]), *(self._in_units(i, n) for n in told)))
         instead = self.classes[int(found.settings["decision"][example])]
         what = "this one number" if len(moves) == 1 else f"these {len(moves)} numbers"
-        rest = " and all others as they are" if len(moves) < len(self.names) else ""
+        rest = ", and all others as they are," if len(moves) < len(self.names) else ""
         return Change(f"With {what} changed{rest} it would have said: {instead}.", tuple(moves))
 
 
