@@ -4,6 +4,7 @@ Source of the formulas: the page *vision/faces* of the book.
 """
 
 from lepton_ref.vision.faces.baselines import Eigenfaces, raw_pixels
+from lepton_ref.vision.faces.cohort import cohort_scores
 from lepton_ref.vision.faces.data import IdentityFold, identity_folds
 from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, fingerprint
@@ -46,7 +47,7 @@ from lepton_ref.vision.faces.verification import (
 __all__ = [
     "LOSSES", "CosineHead", "Eigenfaces", "ErrorCurve", "FaceCNN", "Gallery", "GalleryFileError",
     "IdentityFold", "OpenSetPoint", "OperatingPoint", "Pairs", "Rates", "Search", "Trained",
-    "all_pairs", "angular_logits", "arcface", "choose_threshold", "contrastive",
+    "all_pairs", "angular_logits", "arcface", "choose_threshold", "cohort_scores", "contrastive",
     "cosine_similarity", "equal_error_point", "equal_error_rate", "error_curve", "fingerprint",
     "identity_folds", "identity_intervals", "mine_triplets", "operating_point",
     "pair_components", "pairs_from_similarity", "prepare_faces", "probit", "rates_at",

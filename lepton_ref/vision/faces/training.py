@@ -43,13 +43,14 @@ def train_embedding(
     width: int = 16,
     dimension: int = 64,
     dropout: float = 0.4,
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] = vary_faces,
     engine: str | Engine | None = None,
     progress: bool = False,
 ) -> Trained:
     """Train a :class:`.network.FaceCNN` on pictures of known people.
 
-    Every loss sees the same batches of pictures, varied by :func:`.network.vary_faces` anew each
-    time, takes the same number of steps, and starts from the same weights for the same `rng`.
+    Every loss sees the same batches of pictures, varied anew each time, takes the same number of
+    steps, and starts from the same weights for the same `rng`.
 
     Parameters
     ----------
@@ -68,6 +69,9 @@ def train_embedding(
         Of AdamW, at the peak of a cosine.
     weight_decay, width, dimension, dropout
         See :class:`.AdamW` and :class:`.network.FaceCNN`.
+    augment : callable (x, rng) -> x
+        Varies each batch of prepared pictures; :func:`.network.vary_faces`, or a
+        ``functools.partial`` of it with other settings.
     engine : str or Engine, optional
     progress : bool
 
@@ -110,6 +114,6 @@ def train_embedding(
     )
     history = fit(
         network, functools.partial(LOSSES[loss], engine=model.E), (x, labels), optimizer, epochs,
-        rng=rng, batch_size=batch_size, augment=vary_faces, progress=progress,
+        rng=rng, batch_size=batch_size, augment=augment, progress=progress,
     )  # fmt: skip
     return Trained(model, history)
