@@ -1,7 +1,7 @@
 """MXNet 1.9.1 itself: how it is imported, in which threads it works, and its faults mended.
 
-Its threads wait for each other passively unless ``OMP_WAIT_POLICY`` says otherwise: those that spin
-make small operators forty times slower as soon as somebody else wants the cores.
+Its threads wait for each other passively unless ``OMP_WAIT_POLICY`` says otherwise: where others
+want the cores too, small operators would spend most of their time spinning.
 
 MXNet imports only while ``numpy.bool`` exists, so that name is lent to NumPy for the import
 and taken back. Its NumPy semantics are a switch of the current thread (``npx.set_np``): each

@@ -29,7 +29,7 @@ from lepton_ref.explain.evaluation import (
     winners,
 )
 from lepton_ref.explain.evaluation.ranking import caught, estimate, table
-from lepton_ref.explain.evaluation.reports import (
+from lepton_ref.explain.evaluation.reports.words import (
     apart,
     counted,
     listed,
@@ -42,7 +42,8 @@ from lepton_ref.explain.evaluation.reports import (
     token_name,
 )
 from lepton_ref.explain.evaluation.tasks import recommendation_task
-from lepton_ref.explain.gradients.attribution import Attribution, black_box
+from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import bootstrap_interval
 from lepton_ref.framework.layers import Dense

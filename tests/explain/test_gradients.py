@@ -8,7 +8,8 @@ import pytest
 import lepton_ref
 from lepton_ref import explain
 from lepton_ref.explain.gradients import fashion_model, patient_model, review_model
-from lepton_ref.explain.gradients.attribution import SaturationWarning, black_box
+from lepton_ref.explain.gradients.attribution import SaturationWarning
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.explain.gradients.integrated import QUADRATURES, controlled, quadrature
 from lepton_ref.explain.gradients.methods import input_gradients
 from lepton_ref.framework.layers import (

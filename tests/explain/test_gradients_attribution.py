@@ -13,14 +13,11 @@ from lepton_ref.explain.gradients.attribution import (
     Attribution,
     SaturationWarning,
     at_target,
-    black_box,
     check_explained,
     check_outputs,
     check_target,
-    engine_of,
-    model_dtype,
-    select,
 )
+from lepton_ref.explain.gradients.boxes import black_box, engine_of, model_dtype, select
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Dense
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lepton_ref.explain.gradients import black_box, fashion_model, patient_model, review_model
-from lepton_ref.explain.gradients.attribution import model_dtype, select
+from lepton_ref.explain.gradients.boxes import model_dtype, select
 from lepton_ref.explain.gradients.models import ReviewModel, white_box
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.sentiment import RNN, Classifier, SentimentNetwork

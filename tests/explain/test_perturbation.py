@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lepton_ref.explain import lime, occlusion
-from lepton_ref.explain.gradients.attribution import black_box
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.explain.gradients.models import fashion_model, patient_model, review_model
 from lepton_ref.explain.perturbation import (
     Game,

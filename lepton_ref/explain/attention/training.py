@@ -150,7 +150,7 @@ def transformer_reader(
     num_test : int
         As in :func:`film_reviews`.
     num_layers : int
-        Blocks; two on the page. Each adds three seconds to the training.
+        Blocks; two on the page.
     """
     return moved(_trained_transformer(seed, num_test, num_layers), engine)
 

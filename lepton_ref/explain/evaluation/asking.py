@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.explain.evaluation.players import counts, owners
-from lepton_ref.explain.gradients.attribution import BlackBox, at_target, black_box
+from lepton_ref.explain.gradients.attribution import at_target
+from lepton_ref.explain.gradients.boxes import BlackBox, black_box
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation.inputs import probabilities
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from lepton_ref.explain.evaluation.asking import BLOCK, explained
 from lepton_ref.explain.evaluation.players import counts, owners
-from lepton_ref.explain.gradients.attribution import Attribution, black_box
+from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.framework.errors import ArgumentError
 
 

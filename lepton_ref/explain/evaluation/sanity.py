@@ -20,9 +20,9 @@ from lepton_ref.explain.gradients.attribution import (
     Attribution,
     SaturationWarning,
     at_target,
-    black_box,
     check_explained,
 )
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 

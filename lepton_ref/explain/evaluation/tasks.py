@@ -23,7 +23,8 @@ from lepton_ref.explain.evaluation.people import RatedByMany
 from lepton_ref.explain.evaluation.players import patches, words
 from lepton_ref.explain.evaluation.ranking import Task
 from lepton_ref.explain.evaluation.sanity import edge_detector, random_attribution
-from lepton_ref.explain.gradients.attribution import Attribution, black_box
+from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.explain.gradients.models import (
     FashionModel,
     PatientModel,

@@ -1,6 +1,7 @@
 """Page *Gradients*: which inputs a small change of which would move the answer, and by how much."""
 
-from lepton_ref.explain.gradients.attribution import Attribution, SaturationWarning, black_box
+from lepton_ref.explain.gradients.attribution import Attribution, SaturationWarning
+from lepton_ref.explain.gradients.boxes import black_box
 from lepton_ref.explain.gradients.gradcam import grad_cam
 from lepton_ref.explain.gradients.integrated import integrated_gradients
 from lepton_ref.explain.gradients.methods import gradient_x_input, saliency, smoothgrad

@@ -6,13 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_ref.explain.gradients.attribution import (
-    Attribution,
-    at_target,
-    check_input,
-    engine_of,
-    model_dtype,
-)
+from lepton_ref.explain.gradients.attribution import Attribution, at_target, check_input
+from lepton_ref.explain.gradients.boxes import engine_of, model_dtype
 from lepton_ref.explain.gradients.methods import input_gradients
 from lepton_ref.explain.gradients.walk import ELEMENTWISE, Conv2d, Step, chain
 from lepton_ref.framework.arguments import whole

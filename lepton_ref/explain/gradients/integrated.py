@@ -12,12 +12,11 @@ from lepton_ref.explain.gradients.attribution import (
     Attribution,
     as_target,
     at_target,
-    black_box,
     check_baseline,
     check_input,
-    check_model,
     check_target,
 )
+from lepton_ref.explain.gradients.boxes import black_box, check_model
 from lepton_ref.explain.gradients.methods import input_gradients
 from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError

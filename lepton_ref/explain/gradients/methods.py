@@ -16,14 +16,11 @@ from lepton_ref.explain.gradients.attribution import (
     as_target,
     at_target,
     check_input,
-    check_model,
     check_outputs,
     check_target,
-    engine_of,
-    model_dtype,
-    select,
     warn_of_zeros,
 )
+from lepton_ref.explain.gradients.boxes import check_model, engine_of, model_dtype, select
 from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 

@@ -16,10 +16,9 @@ from lepton_ref.explain.gradients.attribution import (
     check_input,
     check_outputs,
     check_target,
-    engine_of,
-    model_dtype,
     warn_of_zeros,
 )
+from lepton_ref.explain.gradients.boxes import engine_of, model_dtype
 from lepton_ref.explain.gradients.walk import (
     LINEAR,
     MaxPool2d,

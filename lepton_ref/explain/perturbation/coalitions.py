@@ -16,12 +16,11 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import (
     Attribution,
-    BlackBox,
     at_target,
-    black_box,
     check_explained,
     check_input,
 )
+from lepton_ref.explain.gradients.boxes import BlackBox, black_box
 from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 

@@ -8,22 +8,8 @@ from lepton_ref.explain.evaluation.reports.views import (
     RecommendationView,
     ReviewView,
 )
-from lepton_ref.explain.evaluation.reports.words import (
-    apart,
-    counted,
-    is_mark,
-    listed,
-    measurement,
-    number,
-    rank,
-    strength,
-    times,
-    title,
-    token_name,
-)
 
 __all__ = [
     "Change", "Evidence", "ImageView", "Move", "PatientView", "RecommendationView", "Report",
-    "ReviewView", "View", "apart", "counted", "is_mark", "listed", "measurement", "number", "rank",
-    "report", "strength", "times", "title", "token_name",
+    "ReviewView", "View", "report",
 ]  # fmt: skip
