@@ -39,3 +39,21 @@ def flag(where: str, **values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ArgumentError(where, name, f"the value {value!r}", "True or False")
+
+
+def rectangular(
+    where: str, argument: str, value: Any, expected: str = "an array, all rows equally long"
+) -> np.ndarray:
+    """``value`` as an array; refuse rows of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ArgumentError(where, argument, "rows of different lengths", expected) from None
+
+
+def real_array(where: str, argument: str, value: Any) -> np.ndarray:
+    """``value`` as float64; refuse what holds anything but numbers."""
+    array = rectangular(where, argument, value)
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(where, argument, f"dtype {array.dtype}", "numbers")
+    return array.astype(np.float64, copy=False)

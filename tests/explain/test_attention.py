@@ -20,6 +20,7 @@ from lepton_ref.explain.attention import (
     permuted_change,
     pooled,
     rollout,
+    total_variation,
     uniform,
     uniform_change,
 )
@@ -361,6 +362,12 @@ def test_other_refusals(rng):
         rollout([np.ones((1, 1, 3, 3))])
     with pytest.raises(ArgumentError, match=r"shape \(3, 3\)"):
         rollout([np.eye(3)])
+    with pytest.raises(ArgumentError, match="`layers` has type str; expected a list of arrays"):
+        rollout("abc")
+    with pytest.raises(ArgumentError, match=r"`layers\[0\]` has dtype <U1; expected numbers"):
+        rollout(["a"])
+    with pytest.raises(ArgumentError, match="`p` has rows of different lengths"):
+        total_variation([[0.5, 0.5], [1.0]], [1.0])
     with pytest.raises(ArgumentError, match="repeats"):
         permuted_change(pooled(model, ids), rng, 0)
     with pytest.raises(ArgumentError, match=r"`second` has shape \(2, 2\)"):

@@ -280,6 +280,10 @@ def test_other_refusals(rng):
         rank_correlation(x, x[:, :3])
     with pytest.raises(ArgumentError, match="at least two entries"):
         rank_correlation(x[:, :1], x[:, :1])
+    with pytest.raises(ArgumentError, match="`second` has rows of different lengths"):
+        rank_correlation(x, [[1.0, 2.0, 3.0, 4.0], [1.0]])
+    with pytest.raises(ArgumentError, match="`first` has dtype <U1; expected numbers"):
+        rank_correlation([["a", "b"]], x)
     with pytest.raises(ArgumentError, match="the value 1; expected in"):
         empty_correlation(1)
     with pytest.raises(ArgumentError, match="a model with state"):

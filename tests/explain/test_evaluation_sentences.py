@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 
@@ -12,6 +16,7 @@ from lepton_ref.explain.attention import (
     attention_rollout,
     attention_to_vectors,
     attention_weights,
+    training,
     transformer_reader,
 )
 from lepton_ref.explain.attention.training import accuracy, film_reviews
@@ -19,6 +24,8 @@ from lepton_ref.explain.evaluation import evaluate, player_values
 from lepton_ref.explain.evaluation.tasks import sentence_task
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.attention.classifier import AttentionClassifier
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def reader(rng, engine=None, layers=2, dtype="float64"):
@@ -109,6 +116,26 @@ def test_the_reader_is_one_for_all_engines(engine, task):
     assert accuracy(mine, film.test_ids, film.test_labels) > 0.7
     theirs = task.weights.state()
     for name, array in mine.state().items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_the_reader_is_the_transformer_that_readers_see_trained():
+    """The notebook shows the recipe; the ranking calls the package's. They are one."""
+    notebook = nbformat.read(ROOT / "notebooks" / "explain" / "attention.ipynb", as_version=4)
+    (cell,) = [c.source for c in notebook.cells if "def trained(" in c.source]
+    body = ast.parse(cell).body
+    recipe = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == "trained"]
+    film = film_reviews(0, 3000)
+    seen = {
+        "np": np, "training": training, "LSTMReader": LSTMReader,
+        "AttentionClassifier": AttentionClassifier, "num_words": len(film.vocabulary),
+        "fit_on": (film.train_ids, film.train_labels),
+    }  # fmt: skip
+    exec(compile(ast.Module(recipe, []), "attention.ipynb", "exec"), seen)
+    theirs = seen["trained"]("transformer", 0).state()
+    mine = transformer_reader(0, "numpy").state()
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
         np.testing.assert_array_equal(array, theirs[name])
 
 

@@ -29,6 +29,8 @@ def test_bad_input_is_refused_by_every_explainer(rng, name):
     broken[1, 0, 2, 3] = np.nan
     with pytest.raises(ArgumentError, match=rf"{name}: .*`x` has the value nan at \(1, 0, 2, 3\)"):
         method(net, broken, 0)
+    with pytest.raises(ArgumentError, match=f"{name}: argument `x` has rows of different lengths"):
+        method(net, [[1.0, 2.0], [3.0]], 0)
     with pytest.raises(ArgumentError, match=f"{name}: .*expected a batch"):
         method(net, x[:0], 0)
     with pytest.raises(ArgumentError, match=rf"{name}: .*`target` has shape \(3,\); .*\(2,\)$"):
@@ -40,6 +42,8 @@ def test_bad_input_is_refused_by_every_explainer(rng, name):
     if name in ("integrated_gradients", "deeplift"):
         with pytest.raises(ArgumentError, match=r"`baseline` has shape \(3, 3\)"):
             method(net, x, 0, baseline=np.zeros((3, 3)))
+        with pytest.raises(ArgumentError, match="`baseline` has rows of different lengths"):
+            method(net, x, 0, baseline=[[1.0], [2.0, 3.0]])
         with pytest.warns(SaturationWarning, match="example 0 equals its baseline"):
             assert not method(net, x, 0, baseline=x).values.any()
 

@@ -296,6 +296,8 @@ def test_written_out_games_of_another_length_are_refused():
         for v in (np.zeros(6), np.zeros(1), np.zeros((2, 2))):
             with pytest.raises(ArgumentError, match=r"\(2\^n,\)"):
                 function(v)
+    with pytest.raises(ArgumentError, match="`v` has dtype <U1; expected numbers"):
+        shapley_value(["a", "b"])
 
 
 @pytest.mark.parametrize("explain", EXPLAINERS)

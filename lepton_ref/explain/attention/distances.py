@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 #: Added inside logarithms on an engine, so that a weight of zero has a finite gradient.
@@ -89,7 +90,7 @@ def _distributions(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distribution(name: str, a: Any) -> np.ndarray:
-    values = np.asarray(a, np.float64)
+    values = real_array("distance", name, a)
     if values.ndim < 1 or not values.shape[-1]:
         raise ArgumentError("distance", name, f"shape {values.shape}", "(..., T) with T > 0")
     total = values.sum(axis=-1)

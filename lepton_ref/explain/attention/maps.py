@@ -16,7 +16,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_outputs,
     check_target,
 )
-from lepton_ref.framework.arguments import number
+from lepton_ref.framework.arguments import number, real_array, rectangular
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.text.attention.classifier import Attended, AttentionClassifier
 
@@ -32,11 +32,7 @@ def check_ids(where: str, model: Any, ids: Any) -> np.ndarray:
         For another dtype or shape, a word the model has no row for, a row without a word, or
         padding before or between words.
     """
-    try:
-        rows = np.asarray(ids)
-    except ValueError:
-        expected = "rows of one length, 0 for padding"
-        raise ArgumentError(where, "ids", "rows of different lengths", expected) from None
+    rows = rectangular(where, "ids", ids, "rows of one length, 0 for padding")
     if rows.dtype.kind not in "iu":
         raise ArgumentError(where, "ids", f"dtype {rows.dtype}", "whole numbers, 0 for padding")
     if rows.ndim != 2 or not rows.size:
@@ -146,11 +142,15 @@ def rollout(layers: Sequence[Any], residual: float = 0.5) -> np.ndarray:
     number(where, residual=residual)
     if residual > 1:
         raise ArgumentError(where, "residual", f"the value {residual!r}", "in [0, 1]")
+    if isinstance(layers, str) or not hasattr(layers, "__len__"):
+        raise ArgumentError(
+            where, "layers", f"type {type(layers).__name__}", "a list of arrays, one per block"
+        )
     if not len(layers):
         raise ArgumentError(where, "layers", "no layers", "the attention of at least one block")
     product = None
     for level, weights in enumerate(layers):
-        mean = np.asarray(weights, np.float64)
+        mean = real_array(where, f"layers[{level}]", weights)
         if mean.ndim != 4 or mean.shape[2] != mean.shape[3]:
             raise ArgumentError(
                 where, f"layers[{level}]", f"shape {mean.shape}", "(N, heads, T, T)"

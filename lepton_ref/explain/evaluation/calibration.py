@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation import Calibration, calibration
 from lepton_ref.framework.evaluation.inputs import class_indices, host, probabilities, same_length
@@ -89,7 +90,8 @@ class Temperature:
 
     def probabilities(self, logits: Any) -> np.ndarray:
         """softmax(z / T), float64 (N, K)."""
-        return probabilities(np.asarray(host(logits), np.float64) / self.value)
+        z = real_array("Temperature.probabilities", "logits", host(logits))
+        return probabilities(z / self.value)
 
     def with_record(self, logits: Any, labels: Any) -> Temperature:
         """The same temperature, and how its confidence fared on other examples.
@@ -183,7 +185,7 @@ def fit_temperature(logits: Any, labels: Any, tol: float = 1e-10) -> Temperature
 
 
 def _checked(where: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    z = np.asarray(host(logits), np.float64)
+    z = real_array(where, "logits", host(logits))
     if z.ndim != 2 or not len(z) or z.shape[1] < 2:
         raise ArgumentError(where, "logits", f"shape {z.shape}", "(N, K), two classes or more")
     if not np.isfinite(z).all():

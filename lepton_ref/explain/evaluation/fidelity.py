@@ -15,6 +15,7 @@ from lepton_ref.explain.evaluation.asking import BLOCK, explained
 from lepton_ref.explain.evaluation.players import counts, owners
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.explain.gradients.boxes import black_box
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -51,7 +52,7 @@ def removals(
     ArgumentError
         For players of another shape, or no sample.
     """
-    x = np.asarray(x, np.float64)
+    x = real_array("removals", "x", x)
     if samples < 1:
         raise ArgumentError("removals", "samples", f"the value {samples}", "at least 1")
     rows = owners("removals", players, x.shape)

@@ -15,6 +15,7 @@ import numpy as np
 from lepton_ref.explain.evaluation.asking import Asked
 from lepton_ref.explain.evaluation.players import player_values
 from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -132,7 +133,7 @@ def absent(
     x = np.asarray(attribution.x) if x is None else x
     if baseline is None:
         baseline = attribution.baseline if attribution.baseline is not None else 0.0
-    found = np.asarray(baseline, np.float64)
+    found = real_array(where, "baseline", baseline)
     if found.shape not in ((), x.shape, x.shape[1:]):
         expected = f"a number, {x.shape[1:]} or {x.shape}"
         raise ArgumentError(where, "baseline", f"shape {found.shape}", expected)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from lepton_ref.explain.perturbation.coalitions import NOBODY, owners, patches
+from lepton_ref.framework.arguments import real_array
 
 __all__ = ["NOBODY", "counts", "owners", "patches", "player_values", "spread", "words"]
 
@@ -54,7 +55,7 @@ def player_values(values: np.ndarray, players: np.ndarray | None = None) -> np.n
     ArgumentError
         As in :func:`owners`.
     """
-    values = np.asarray(values, np.float64)
+    values = real_array("player_values", "values", values)
     rows = owners("player_values", players, values.shape)
     n, many = len(rows), counts(rows)
     width = int(many.max())

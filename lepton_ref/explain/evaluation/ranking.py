@@ -14,6 +14,7 @@ from lepton_ref.explain.evaluation.metrics import RemovalCurve, curve
 from lepton_ref.explain.evaluation.players import player_values
 from lepton_ref.explain.evaluation.sanity import Randomisation, forgotten
 from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 CONTROLS = ("random", "edge_detector")
@@ -108,7 +109,7 @@ def estimate(values: np.ndarray, seed: int = 0, resamples: int = 1000) -> Estima
     The percentiles are those of :func:`~lepton_ref.framework.evaluation.bootstrap_interval`; the
     means of all resamples are taken at once.
     """
-    v = np.asarray(values, np.float64)
+    v = real_array("estimate", "values", values)
     rows = np.random.default_rng(seed).integers(0, len(v), (resamples, len(v)))
     low, high = np.quantile(v[rows].mean(axis=1), [0.025, 0.975])
     return Estimate(float(v.mean()), float(low), float(high))

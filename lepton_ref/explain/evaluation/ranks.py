@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -17,22 +18,9 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 
     NaN (a player that the example does not have) gets NaN.
     """
-    rows = np.asarray(values, np.float64)
-    flat = rows.reshape(-1, rows.shape[-1])
-    order = np.argsort(flat, axis=1, kind="stable")
-    ordered = np.take_along_axis(flat, order, axis=1)
-    place = np.broadcast_to(np.arange(flat.shape[1]), flat.shape)
-    fresh = np.ones(flat.shape, bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    last = np.ones(flat.shape, bool)
-    last[:, :-1] = fresh[:, 1:]
-    # A run of equals begins at the last fresh place and ends at the next last one.
-    begin = np.maximum.accumulate(np.where(fresh, place, 0), axis=1)
-    far = flat.shape[1]
-    end = np.minimum.accumulate(np.where(last, place, far)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(flat.shape)
-    np.put_along_axis(ranks, order, (begin + end) / 2 + 1, axis=1)
-    return np.where(np.isnan(flat), np.nan, ranks).reshape(rows.shape)
+    from scipy.stats import rankdata
+
+    return rankdata(values, axis=-1, nan_policy="omit")
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, absolute: bool = False) -> np.ndarray:
@@ -56,7 +44,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray, absolute: bool = Fal
         For two shapes, or examples of fewer than two entries.
     """
     where = "rank_correlation"
-    a, b = (np.asarray(v, np.float64) for v in (first, second))
+    a, b = real_array(where, "first", first), real_array(where, "second", second)
     if a.shape != b.shape:
         raise ArgumentError(where, "second", f"shape {b.shape}", f"{a.shape}, like the first")
     if a.ndim < 2 or a[0].size < 2:

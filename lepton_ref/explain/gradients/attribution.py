@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import real_array, rectangular
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -124,7 +125,7 @@ def check_input(where: str, x: Any) -> np.ndarray:
     ArgumentError
         For an empty batch, no batch at all, numbers that are not floats, NaN or infinity.
     """
-    x = np.asarray(x)
+    x = rectangular(where, "x", x)
     if x.dtype.kind != "f":
         hint = "; of words explain the embeddings" if x.dtype.kind in "iu" else ""
         raise ArgumentError(where, "x", f"dtype {x.dtype}", f"floats{hint}")
@@ -149,7 +150,7 @@ def check_outputs(where: str, outputs: Any, n: int) -> np.ndarray:
     ArgumentError
         For another shape, or outputs that are not finite.
     """
-    y = np.asarray(outputs, np.float64)
+    y = real_array(where, "model's outputs", outputs)
     if y.ndim not in (1, 2) or len(y) != n or not y.size:
         raise ArgumentError(where, "model", f"outputs of shape {y.shape}", f"({n}, K) or ({n},)")
     _finite(where, "model's outputs", y)
@@ -215,7 +216,7 @@ def check_baseline(where: str, baseline: Any, x: np.ndarray) -> np.ndarray:
     ArgumentError
         For another shape, or entries that are not finite.
     """
-    given = np.asarray(0.0 if baseline is None else baseline)
+    given = rectangular(where, "baseline", 0.0 if baseline is None else baseline)
     if given.dtype.kind not in "fiu":
         raise ArgumentError(where, "baseline", f"dtype {given.dtype}", "floats")
     if given.shape not in ((), x.shape[1:], x.shape):

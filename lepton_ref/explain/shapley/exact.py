@@ -12,6 +12,7 @@ import numpy as np
 from lepton_ref.engines.base import Engine
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.explain.perturbation.coalitions import question
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 MOST = 20  # players; 2^20 coalitions
@@ -58,7 +59,7 @@ def shapley_value(v: np.ndarray) -> np.ndarray:
     ArgumentError
         When the length is no power of 2 from 2 on.
     """
-    v = np.asarray(v, np.float64)
+    v = real_array("shapley_value", "v", v)
     n = _players("shapley_value", v)
     weights = shapley_weights(n)
     size = np.zeros(1, np.int64)
