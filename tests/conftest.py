@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in wanted if name not in lepton_ref.engines.installed()]
     if missing:
         raise pytest.UsageError(
-            f"LEPTON_REQUIRE_ENGINES asks for {', '.join(missing)}, which cannot be imported here"
+            f"{', '.join(missing)} cannot be imported here, and LEPTON_REQUIRE_ENGINES (which "
+            "`make ledger` sets to all three) asks for it; `make torch` brings PyTorch"
         )
 
 

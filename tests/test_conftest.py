@@ -25,7 +25,7 @@ def collect(required: str) -> subprocess.CompletedProcess[str]:
 def test_a_demanded_engine_that_is_missing_stops_the_run() -> None:
     done = collect("numpy,caffe")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "LEPTON_REQUIRE_ENGINES asks for caffe" in done.stderr
+    assert "caffe cannot be imported here, and LEPTON_REQUIRE_ENGINES" in done.stderr
 
 
 def test_the_header_names_the_engines_that_run() -> None:

@@ -1,9 +1,9 @@
 (function () {
   "use strict";
   /* Whatever scrolls sideways must be reachable by keyboard (WCAG 2.1.1). */
-  var SCROLLERS = "pre, .math.notranslate, .pst-scrollable-table-container, .output, .cell_output";
+  var SCROLLERS = "pre, .math.notranslate, div.math mjx-container, .pst-scrollable-table-container, .output, .cell_output";
   function mark() {
-    markTables();
+    markMore();
     document.querySelectorAll(SCROLLERS).forEach(function (element) {
       var scrolls = element.scrollWidth > element.clientWidth + 1;
       if (scrolls && !element.hasAttribute("tabindex")) {
@@ -15,14 +15,15 @@
       }
     });
   }
-  /* A table that goes on to the right says so. */
+  /* A table or a formula that goes on to the right says so. */
   function more(event) {
     var box = event.target;
     var rest = box.scrollWidth - box.clientWidth - box.scrollLeft;
     box.classList.toggle("lepton-more", rest > 8);
   }
-  function markTables() {
-    document.querySelectorAll(".pst-scrollable-table-container").forEach(function (box) {
+  function markMore() {
+    var boxes = ".pst-scrollable-table-container, div.math mjx-container";
+    document.querySelectorAll(boxes).forEach(function (box) {
       more({ target: box });
       box.addEventListener("scroll", more, { passive: true });
     });

@@ -166,6 +166,7 @@ def test_what_a_report_says():
     assert told.spoke_for[0].value == pytest.approx(2 / 3.1)
     assert told.changed == "This was not looked for."
     assert "the word “good”" in told.alt and told.decided in told.text
+    assert told.checked in " ".join(told.text.split())
     assert repr(told).startswith("Report: The program says")
     other = suggestion()
     assert (
@@ -187,6 +188,7 @@ def test_numbers_that_would_have_to_be_others_are_a_list():
         "With these 2 numbers changed, and all others as they are, it would have said: ill."
     )
     assert told.text.count("\n  - ") == len(told.moves) + 3
+    assert max(map(len, told.text.splitlines())) <= 80
     assert (
         "  - area of the cell nuclei, at the extremes: from 1 to 2\n"
         "  - age: from 50 years to 50.4 years\n\n"
@@ -307,7 +309,10 @@ def test_a_saved_report_is_read_back(tmp_path):
         ({"top": 0}, "`top` has the value 0"),
         ({"values": (0.0, 0.0, 0.0)}, "only zeros"),
         ({"values": (1.0, 2.0)}, "3 words in ReviewView; expected 2"),
-        ({"counterfactual": attribution([1.0, 2.0, 3.0], x=np.zeros((1, 3)))}, "another example"),
+        (
+            {"counterfactual": attribution([1.0] * 3, x=np.zeros((1, 3)), flipped=np.array([1]))},
+            "another example",
+        ),
     ],
 )
 def test_wrong_reports_are_refused(options, message):
@@ -495,8 +500,9 @@ def test_the_ranking_tells_the_truth_from_the_controls(rng):
     assert best.deletion.low < best.deletion.mean < best.deletion.high
     assert set(values) == {"exact", "random", "edge_detector"} and values["exact"].shape == (60, 8)
     shown = table(scores)
-    assert shown.splitlines()[1].endswith(f"{best.signed:>8.2f}{best.size:>6.2f}")
-    assert "control: random" in shown and f"{best.deletion.mean:.3f}" in shown
+    assert shown.splitlines()[1].endswith(f"{best.signed:>7.2f}{best.size:>5.2f}")
+    assert "control: random" in shown and f"{best.deletion.mean:.2f}" in shown
+    assert max(map(len, shown.splitlines())) <= 81
     alone = deletion_curve(task.model, trial.attributions["exact"], baseline=0.0, steps=8)
     np.testing.assert_allclose(trial.deletion["exact"].outputs, alone.outputs, atol=1e-6)
     assert best.deletion.mean == pytest.approx(alone.area.mean(), abs=1e-6)

@@ -15,7 +15,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def gallery(path):
-    return Gallery.create(path, "model-1", D, 0.8)
+    return Gallery.create(path, "1" * 64, D, 0.8)
 
 
 @pytest.fixture

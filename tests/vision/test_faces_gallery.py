@@ -43,7 +43,7 @@ def test_many_probes_at_once_are_one_search(rng, path, monkeypatch):
     """Against the page's 1:N evaluation; more probes than one matrix takes."""
     x = rng.normal(size=(30, D))
     owner = np.sort(rng.integers(0, 8, 30))
-    gallery = Gallery.create(path, "m", D, 0.7)
+    gallery = Gallery.create(path, "3" * 64, D, 0.7)
     for k in np.unique(owner):
         gallery.enrol(f"person {k}", x[owner == k], "for this test")
     probes = rng.normal(size=(50, D))
@@ -60,10 +60,10 @@ def test_many_probes_at_once_are_one_search(rng, path, monkeypatch):
 
 
 def test_everything_comes_back_from_the_file(filled, path, rng):
-    again = Gallery.open(path, "model-1")
+    again = Gallery.open(path, "1" * 64)
     assert [p.name for p in again.people] == list(NAMES[:3]) + ["Zoë “Z” O'Hara\\n"]
     assert again.people == filled.people and len(again) == 4
-    assert (again.threshold, again.dimension, again.model) == (0.8, D, "model-1")
+    assert (again.threshold, again.dimension, again.model) == (0.8, D, "1" * 64)
     probe = faces(rng, 2, 5)
     assert again.identify(probe, 3) == filled.identify(probe, 3)
     filled.set_threshold(0.9)
@@ -107,7 +107,7 @@ def test_forgetting_removes_the_person_from_the_bytes(filled, path, rng):
     assert not any(s in content for s in secrets for content in others)
     assert filled.identify(faces(rng, 4, 1))[0].name is None
     assert filled.forget(NAMES[1]) == 3  # one in the middle: the indices of the others move up
-    again = Gallery.open(path, "model-1")
+    again = Gallery.open(path, "1" * 64)
     for k in (0, 2, 3):
         assert again.identify(faces(rng, k, 1))[0].name == again.people[k - (k > 1)].name
     for person in list(again.people):
@@ -135,8 +135,8 @@ def test_forgetting_needs_no_model(filled, path):
 
 
 def test_a_gallery_of_another_model_is_refused(filled, path):
-    with pytest.raises(GalleryFileError, match="of the model model-1, yours is model-2; enrol"):
-        Gallery.open(path, "model-2")
+    with pytest.raises(GalleryFileError, match="of the model 1{12}, yours is 2{12}; enrol"):
+        Gallery.open(path, "2" * 64)
 
 
 def test_fingerprint_is_of_the_model_and_not_of_the_engine(rng, path, tmp_path):
@@ -178,7 +178,7 @@ def test_one_person_under_two_names_is_pointed_out(filled, rng):
 
 def test_pictures_added_to_one_in_the_middle_stay_with_that_person(filled, path, rng):
     assert filled.add(NAMES[1], np.eye(D)[5]) == (NAMES[1], 4, None)
-    again = Gallery.open(path, "model-1")
+    again = Gallery.open(path, "1" * 64)
     assert again.identify(np.eye(D)[5])[0].name == NAMES[1]
     for k, name in enumerate(NAMES):
         assert again.identify(faces(rng, k, 1))[0].name == name
@@ -243,8 +243,12 @@ def test_embeddings_that_are_none_are_refused(filled, embeddings, message):
         (lambda g: g.set_threshold(1.5), r"expected a cosine in \(-1, 1\]"),
         (lambda g: g.set_threshold(float("nan")), "the value nan"),
         (lambda g: g.set_threshold(True), "the value True"),
-        (lambda g: Gallery.create("unused", "m", 0, 0.5), "`dimension` has the value 0"),
-        (lambda g: Gallery.create("unused", "", 3, 0.5), "`model` has type str"),
+        (lambda g: Gallery.create("unused", "3" * 64, 0, 0.5), "`dimension` has the value 0"),
+        (lambda g: Gallery.create("unused", "", 3, 0.5), "`model` has the value ''"),
+        (
+            lambda g: Gallery.create("unused", "face_recognition_model", 3, 0.5),
+            "`model` has the value 'face_recognition_model'; expected a model, or the 64 hexadec",
+        ),
     ],
 )
 def test_wrong_calls_are_refused_and_change_nothing(filled, call, message):
@@ -260,9 +264,9 @@ def test_thousands_are_searched_by_one_product(rng, path):
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     people = tuple(gallery_file.Person(f"person {k}", "yes", "2026-01-01") for k in range(5000))
     gallery_file.replace(
-        path, gallery_file.Content("m", 0.7, people, x, np.arange(5000, dtype=np.int32))
+        path, gallery_file.Content("3" * 64, 0.7, people, x, np.arange(5000, dtype=np.int32))
     )
-    gallery = Gallery.open(path, "m")
+    gallery = Gallery.open(path, "3" * 64)
     chosen = rng.choice(5000, 256, replace=False)
     probes = x[chosen] + 0.05 * rng.normal(size=(256, 64))
     assert [m.name for m in gallery.identify(probes)] == [f"person {k}" for k in chosen]

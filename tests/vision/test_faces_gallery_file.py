@@ -22,10 +22,10 @@ def test_a_file_cut_anywhere_is_refused(filled, path):
     for length in [*range(0, len(whole), 37), len(whole) - 1]:
         path.write_bytes(whole[:length])
         with pytest.raises(GalleryFileError, match="people.gallery: (truncated|damaged|foreign)"):
-            Gallery.open(path, "model-1")
+            Gallery.open(path, "1" * 64)
     path.write_bytes(whole + b"\0")
     with pytest.raises(GalleryFileError, match="truncated or damaged"):
-        Gallery.open(path, "model-1")
+        Gallery.open(path, "1" * 64)
 
 
 def test_a_flipped_bit_is_never_read_as_something_else(filled, path, rng):
@@ -106,7 +106,7 @@ def test_files_of_others_are_refused(path, rng, tmp_path):
 def test_create_does_not_replace_a_gallery(filled, path):
     before = path.read_bytes()
     with pytest.raises(GalleryFileError, match="exists already; Gallery.open reads it"):
-        Gallery.create(path, "model-1", D, 0.5)
+        Gallery.create(path, "1" * 64, D, 0.5)
     assert path.read_bytes() == before
 
 
@@ -135,16 +135,16 @@ def test_a_failed_write_loses_nothing(filled, path, rng, monkeypatch, broken):
 def test_a_folder_that_is_a_file_is_said(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(GalleryFileError, match="cannot be written"):
-        Gallery.create(tmp_path / "file" / "g", "m", D, 0.5)
+        Gallery.create(tmp_path / "file" / "g", "3" * 64, D, 0.5)
 
 
 def test_two_writers_lose_nobody(filled, path):
-    other = Gallery.open(path, "model-1")
+    other = Gallery.open(path, "1" * 64)
     other.enrol("from there", np.eye(D)[4], "yes")
     with pytest.raises(GalleryFileError, match="changed by somebody else since it was opened"):
         filled.enrol("from here", np.eye(D)[5], "yes")
     assert "from here" not in filled
-    again = Gallery.open(path, "model-1")
+    again = Gallery.open(path, "1" * 64)
     again.enrol("from here", np.eye(D)[5], "yes")
     assert {"from there", "from here"} <= {p.name for p in Gallery.open(path).people}
     path.unlink()
@@ -156,7 +156,7 @@ def _enrol_some(path, first):
     for i in range(first, first + 5):
         while True:
             try:
-                Gallery.open(path, "model-1").enrol(f"person {i}", np.eye(D)[i % D], "yes")
+                Gallery.open(path, "1" * 64).enrol(f"person {i}", np.eye(D)[i % D], "yes")
                 break
             except GalleryFileError as error:
                 assert "changed by somebody else" in str(error)

@@ -82,6 +82,8 @@ def _distributions(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray]:
     p, q = _distribution("p", p), _distribution("q", q)
     try:
         np.broadcast_shapes(p.shape, q.shape)
+        if p.shape[-1] != q.shape[-1]:
+            raise ValueError("one weight is not broadcast to many")
     except ValueError:
         raise ArgumentError(
             "distance", "q", f"shape {q.shape}", f"what broadcasts with {p.shape}, that of `p`"

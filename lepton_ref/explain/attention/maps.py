@@ -156,6 +156,12 @@ def rollout(layers: Sequence[Any], residual: float = 0.5) -> np.ndarray:
                 where, f"layers[{level}]", f"shape {mean.shape}", "(N, heads, T, T)"
             )
         mean = mean.mean(axis=1)
+        if product is not None and mean.shape != product.shape:
+            n, steps = product.shape[:2]
+            raise ArgumentError(
+                where, f"layers[{level}]", f"attention of shape {weights.shape}",
+                f"({n}, heads, {steps}, {steps}), as below",
+            )  # fmt: skip
         if not (np.abs(mean.sum(axis=-1) - 1) <= 1e-4).all():
             raise ArgumentError(
                 where, f"layers[{level}]", "rows that do not sum to 1", "weights of a softmax"

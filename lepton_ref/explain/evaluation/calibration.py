@@ -185,7 +185,7 @@ def fit_temperature(logits: Any, labels: Any, tol: float = 1e-10) -> Temperature
 
 
 def _checked(where: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    z = real_array(where, "logits", host(logits))
+    z = real_array(where, "logits", host(logits, where, "logits"))
     if z.ndim != 2 or not len(z) or z.shape[1] < 2:
         raise ArgumentError(where, "logits", f"shape {z.shape}", "(N, K), two classes or more")
     if not np.isfinite(z).all():

@@ -15,7 +15,7 @@ from lepton_ref.explain.evaluation.asking import BLOCK, explained
 from lepton_ref.explain.evaluation.players import counts, owners
 from lepton_ref.explain.gradients.attribution import Attribution
 from lepton_ref.explain.gradients.boxes import black_box
-from lepton_ref.framework.arguments import real_array
+from lepton_ref.framework.arguments import number, real_array, whole
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -243,13 +243,15 @@ def max_sensitivity(
         For a radius that is not positive, no sample, or movements of another shape.
     """
     where = "max_sensitivity"
+    given: Any = explainer
+    if not callable(given):
+        got = f"type {type(explainer).__name__}"
+        raise ArgumentError(where, "explainer", got, "a function (model, x, target)")
     x = np.asarray(x)
     here = explainer(model, x, target, **settings)
     if perturbations is None:
-        if not radius > 0:
-            raise ArgumentError(where, "radius", f"the value {radius}", "a positive number")
-        if samples < 1:
-            raise ArgumentError(where, "samples", f"the value {samples}", "at least 1")
+        number(where, 0.0, radius=radius)
+        whole(where, samples=samples)
         rng = np.random.default_rng(seed)
         perturbations = rng.uniform(-radius, radius, (samples, *x.shape))
     _checked(where, x, Perturbations(perturbations, perturbations))

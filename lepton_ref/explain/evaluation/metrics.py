@@ -182,11 +182,14 @@ def curve(
 def _asked(
     where: str,
     model: Any,
-    attribution: Attribution,
+    attribution: Any,
     baseline: Any,
     players: np.ndarray | None,
     scale: str,
 ) -> Asked:
+    if not isinstance(attribution, Attribution):
+        got = f"type {type(attribution).__name__}"
+        raise ArgumentError(where, "attribution", got, "an Attribution, as explainers return it")
     x = np.asarray(attribution.x)
     empty = absent(where, baseline, attribution, x)
     return Asked(where, model, x, attribution.target, empty, players, scale)

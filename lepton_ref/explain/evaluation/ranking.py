@@ -79,7 +79,7 @@ class Estimate(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 class Score(NamedTuple):
@@ -253,13 +253,13 @@ def table(scores: Sequence[Score]) -> str:
     ``signed`` and ``size`` are the mean rank correlation with random models and that of its
     absolute value.
     """
-    head = f"{'explainer':<24}{'deletion':<24}{'insertion':<24}{'infidelity':>10}"
-    head += f"{'signed':>8}{'size':>6}"
+    head = f"{'explainer':<23}{'deletion':<18}{'insertion':<18}{'infidelity':<10}"
+    head += f"{'signed':>7}{'size':>5}"
     lines = [head]
     for s in scores:
         mark = "control: " if s.control else ""
         lines.append(
-            f"{mark + s.explainer:<24}{s.deletion!s:<24}{s.insertion!s:<24}"
-            f"{s.infidelity.mean:>10.2f}{s.signed:>8.2f}{s.size:>6.2f}"
+            f"{mark + s.explainer:<23}{s.deletion!s:<18}{s.insertion!s:<18}"
+            f"{s.infidelity.mean:>10.2f}{s.signed:>7.2f}{s.size:>5.2f}"
         )
     return "\n".join(lines)

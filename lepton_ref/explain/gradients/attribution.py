@@ -173,7 +173,7 @@ def as_target(where: str, target: Any, n: int) -> np.ndarray | None:
     """
     if target is None:
         return None
-    chosen = np.asarray(target)
+    chosen = rectangular(where, "target", target)
     if chosen.dtype.kind not in "iu":
         raise ArgumentError(where, "target", f"dtype {chosen.dtype}", "whole numbers")
     if chosen.shape not in ((), (n,)):

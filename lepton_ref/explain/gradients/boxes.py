@@ -13,7 +13,7 @@ import numpy as np
 
 import lepton_ref
 from lepton_ref.engines.base import Engine
-from lepton_ref.framework.arguments import whole
+from lepton_ref.framework.arguments import real_array, whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import Layer
 
@@ -45,10 +45,10 @@ class BlackBox:
 
     def _run(self, x: np.ndarray) -> np.ndarray:
         if self._engine is None:
-            return np.asarray(self.model(x), np.float64)
+            return _outputs(self.model(x), len(x))
         with self._engine.no_grad():
             y = self.model(self._engine.array(x, model_dtype(self.model, x)))
-            return np.asarray(self._engine.asnumpy(y), np.float64)
+            return _outputs(self._engine.asnumpy(y), len(x))
 
     def of(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Outputs of versions of several examples: row i is one of the example ``rows[i]``."""
@@ -69,8 +69,8 @@ def black_box(model: Any, batch_size: int = 256, engine: str | Engine | None = N
     Parameters
     ----------
     model : Layer, white box or function
-        What has an attribute ``E`` runs on that engine; a function with ``engine`` given runs
-        on it; a function without is called with NumPy arrays.
+        What has an attribute ``E`` runs on that engine, a ``torch.nn.Module`` on torch; a
+        function with ``engine`` given runs on it; a function without is called with NumPy arrays.
     batch_size : int
         Rows at a time.
     engine : str or Engine, optional
@@ -83,19 +83,45 @@ def black_box(model: Any, batch_size: int = 256, engine: str | Engine | None = N
     Raises
     ------
     ArgumentError
-        For what cannot be called, or a batch size below one.
+        For what cannot be called, a module whose dropout or batch normalisation is in training
+        mode, or a batch size below one; when called, for outputs that are not one row of numbers
+        for each row of the input.
     """
     check_model("black_box", model, batch_size)
     if isinstance(model, BlackBox):
         return model
-    own = getattr(model, "E", None)
+    own = _own_engine(model)
     if engine is not None:
         own = engine if isinstance(engine, Engine) else lepton_ref.engine(engine)
     return BlackBox(model, batch_size, own)
 
 
+def _outputs(y: Any, n: int) -> np.ndarray:
+    """What a model returned as float64, a row for each row of the input."""
+    if y is None:
+        raise ArgumentError("black_box", "model", "outputs of type NoneType", f"({n}, K) or ({n},)")
+    found = real_array("black_box", "model's outputs", y)
+    if found.ndim not in (1, 2) or len(found) != n:
+        got = f"outputs of shape {found.shape} for {n} rows"
+        raise ArgumentError("black_box", "model", got, f"({n}, K) or ({n},)")
+    return found
+
+
+def _is_torch(model: Any) -> bool:
+    """Whether it is a ``torch.nn.Module``, told without importing torch."""
+    return any(
+        c.__module__ == "torch.nn.modules.module" and c.__name__ == "Module"
+        for c in type(model).__mro__
+    )
+
+
+def _own_engine(model: Any) -> Any:
+    own = getattr(model, "E", None)
+    return lepton_ref.engine("torch") if own is None and _is_torch(model) else own
+
+
 def check_model(where: str, model: Any, batch_size: int = 1) -> None:
-    """Refuse what cannot be called, and batches of no rows.
+    """Refuse what cannot be called, what would answer otherwise the next time, and no rows.
 
     Raises
     ------
@@ -103,14 +129,20 @@ def check_model(where: str, model: Any, batch_size: int = 1) -> None:
     """
     if not callable(model):
         raise ArgumentError(where, "model", f"type {type(model).__name__}", "a callable")
+    if _is_torch(model):
+        restless = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "BatchNorm", "SyncBatchNorm")
+        for part in model.modules():
+            if part.training and type(part).__name__.startswith(restless):
+                got = f"a {type(part).__name__} in training mode"
+                raise ArgumentError(where, "model", got, "a module after its eval()")
     whole(where, batch_size=batch_size)
 
 
 def engine_of(model: Any, engine: str | Engine | None = None) -> Any:
-    """The engine of a white box: its own, the one given, or the active one."""
+    """The engine of a white box: the one given, its own, or the active one."""
     if engine is not None:
         return engine if isinstance(engine, Engine) else lepton_ref.engine(engine)
-    own = getattr(model, "E", None)
+    own = _own_engine(model)
     return lepton_ref.engine() if own is None else own
 
 
@@ -133,4 +165,7 @@ def model_dtype(model: Any, x: np.ndarray) -> str:
     if isinstance(model, Layer):
         for array in model.parameters().values():
             return str(model.E.asnumpy(array).dtype)
+    if _is_torch(model):
+        for weights in model.parameters():
+            return str(weights.dtype).removeprefix("torch.")
     return "float64" if np.asarray(x).dtype == np.float64 else "float32"

@@ -16,7 +16,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_input,
     check_target,
 )
-from lepton_ref.explain.gradients.boxes import black_box, check_model
+from lepton_ref.explain.gradients.boxes import black_box, check_model, engine_of
 from lepton_ref.explain.gradients.methods import input_gradients
 from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
@@ -151,7 +151,8 @@ def integrated_gradients(
     points, weights = quadrature(rule, steps)
     targets = as_target(where, target, len(x))
     if targets is None:
-        targets = check_target(where, None, black_box(model, batch_size, engine)(x))
+        asked = black_box(model, batch_size, engine_of(model, engine))
+        targets = check_target(where, None, asked(x))
     found: list[tuple[np.ndarray, ...]] = []
     together = max(1, batch_size // (steps + 2))  # examples whose whole paths fit one pass
     for start in range(0, len(x), together):

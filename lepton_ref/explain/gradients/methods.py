@@ -24,6 +24,9 @@ from lepton_ref.explain.gradients.boxes import check_model, engine_of, model_dty
 from lepton_ref.framework.arguments import number, whole
 from lepton_ref.framework.errors import ArgumentError
 
+# What the operators of NumPy and the engines say when one meets the other's arrays.
+NUMPY_SIGNS = ("__array_ufunc__", "NDArray type", "numpy.ndarray", "Can't call numpy()")
+
 
 def input_gradients(
     where: str,
@@ -75,7 +78,7 @@ def input_gradients(
         found: list[np.ndarray] = []
 
         def total(batch: Any, part: slice = part, of_part: Any = of_part) -> Any:
-            y = select(model, rows[part])(batch)  # noqa: B023  (called at once)
+            y = _answer(where, select(model, rows[part]), batch)  # noqa: B023  (called at once)
             plain = check_outputs(where, E.asnumpy(E.stop_gradient(y)), len(x[part]))
             found[:] = [plain, check_target(where, of_part, plain)]  # noqa: B023
             return E.sum(y if plain.ndim == 1 else E.pick(y, E.array(found[1])))  # noqa: B023
@@ -85,6 +88,20 @@ def input_gradients(
         chosen.append(found[1])
         gradients.append(np.asarray(E.asnumpy(gradient), np.float64))
     return np.concatenate(outputs), np.concatenate(chosen), np.concatenate(gradients)
+
+
+def _answer(where: str, model: Any, batch: Any) -> Any:
+    """The model's outputs; refuse a function that computes with NumPy."""
+    try:
+        return model(batch)
+    except (TypeError, AssertionError, RuntimeError) as error:
+        if not any(sign in str(error) for sign in NUMPY_SIGNS):
+            raise
+        raise ArgumentError(
+            where, "model", f"a function that cannot compute with {type(batch).__name__}",
+            "the operators of an engine, since a gradient is asked for; `occlusion`, `lime` and "
+            "`kernel_shap` take a NumPy function as it is",
+        ) from error  # fmt: skip
 
 
 def saliency(

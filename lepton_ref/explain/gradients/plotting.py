@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def plot(
     if not 0 <= example < n:
         raise ArgumentError(where, "example", f"the value {example}", f"0..{n - 1}")
     values, x = attribution.values[example], attribution.x[example]
-    if top is not None and top < 1:
-        raise ArgumentError(where, "top", f"the value {top}", "at least 1")
+    if top is not None:
+        whole(where, top=top)
+    if names is not None and not hasattr(names, "__len__"):
+        raise ArgumentError(where, "names", f"type {type(names).__name__}", "a list of names")
     flat = values.ndim == 1
     few = len(names) < len(values) if names is not None and flat else False
     words = flat and x.ndim > 1

@@ -21,7 +21,7 @@ from lepton_ref.explain.gradients.attribution import (
     check_input,
 )
 from lepton_ref.explain.gradients.boxes import BlackBox, black_box
-from lepton_ref.framework.arguments import whole
+from lepton_ref.framework.arguments import rectangular, whole
 from lepton_ref.framework.errors import ArgumentError
 
 NOBODY = -1  # an entry of no player stays as it is
@@ -68,7 +68,7 @@ def owners(where: str, players: Any, shape: tuple[int, ...]) -> np.ndarray:
     n, size = shape[0], int(np.prod(shape[1:]))
     if players is None:
         return np.broadcast_to(np.arange(size), (n, size))
-    found = np.asarray(players)
+    found = rectangular(where, "players", players)
     if found.dtype.kind not in "iu":
         raise ArgumentError(where, "players", f"dtype {found.dtype}", "whole numbers")
     try:
@@ -325,7 +325,7 @@ def check_background(
     ------
     ArgumentError
     """
-    rows = np.asarray(background)
+    rows = rectangular(where, argument, background)
     if rows.dtype.kind not in "fiu" or rows.shape[1:] != shape or not rows.size:
         expected = f"numbers (B, {', '.join(map(str, shape))}), at least one row"
         got = f"shape {rows.shape} and dtype {rows.dtype}"

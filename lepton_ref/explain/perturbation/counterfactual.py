@@ -7,13 +7,19 @@ classifications*, for words taken out of a text.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lepton_ref.engines.base import Engine
-from lepton_ref.explain.gradients.attribution import Attribution, as_target, check_target
+from lepton_ref.explain.gradients.attribution import (
+    Attribution,
+    SaturationWarning,
+    as_target,
+    check_target,
+)
 from lepton_ref.explain.perturbation.coalitions import (
     Game,
     Question,
@@ -91,7 +97,7 @@ def counterfactual(
     x : float array, shape (N, *shape)
     target : int or int array (N,), optional
         The decision, if you want to be sure of it; another is refused. Of a model with a single
-        output 0.
+        output 0; it decides for 1 when that output is above 0, so give the logit.
     to : int, optional
         The decision wanted; any other by default.
     training : array, shape (B, P), optional
@@ -116,9 +122,15 @@ def counterfactual(
         ``baseline`` is the counterfactual x′. ``values``: by how much the old decision comes back
         when this change alone is undone, 0 where nothing changed (eq. perturbation-undoing). In
         ``settings``: ``counterfactual``; ``flipped`` bool (N,), False where none was found (x′ is
-        then x); ``decision`` int (N,) of x′; ``changed``, for each example the columns or players;
-        ``cost`` (N,), MADs or number of players; ``margin`` (N,); ``at_least`` (N,), a size below
-        which nothing flips (removal only).
+        then x); ``decided`` and ``decision`` int (N,), of x and of x′; ``single``, whether the
+        model has one output; ``changed``, for each example the columns or players; ``cost`` (N,),
+        MADs or number of players; ``margin`` (N,); ``at_least`` (N,), a size below which nothing
+        flips (removal only).
+
+    Warns
+    -----
+    SaturationWarning
+        When all outputs of a model with a single one lie in [0, 1].
 
     Raises
     ------
@@ -166,14 +178,30 @@ def counterfactual(
         "changed": [one.changed for one in found],
         "cost": np.array([one.cost for one in found]),
         "margin": np.array(margins),
+        "decided": decided,
     }  # fmt: skip
     if rows is None:
         settings["at_least"] = np.array([one.at_least for one in found])
     values = [_undone(g, one.values, one.changed) for g, one in zip(asked.games, found)]
     single = asked.outputs.ndim == 1 or asked.outputs.shape[1] == 1
+    if single and _like_probabilities(asked, rows):
+        warnings.warn(
+            f"{WHERE}: all single outputs lie in [0, 1]. The decision is whether an output is "
+            "above 0; of a probability explain the logit",
+            SaturationWarning, stacklevel=2,
+        )  # fmt: skip
     asked.target = np.zeros_like(decided) if single else decided
+    settings["single"] = single
     asked.baseline = other
     return asked.answer(values, settings=settings)
+
+
+def _like_probabilities(asked: Question, rows: np.ndarray | None) -> bool:
+    """Whether no single output leaves [0, 1], here or on the rows of the table."""
+    y = asked.outputs.ravel()
+    if rows is not None and getattr(asked.f.model, "select", None) is None:
+        y = np.concatenate([y, asked.f(rows).ravel()])
+    return bool(y.min() >= 0 and y.max() <= 1)
 
 
 def _undone(game: Game, values: np.ndarray, changed: np.ndarray) -> np.ndarray:

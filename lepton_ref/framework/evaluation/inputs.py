@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import rectangular
 from lepton_ref.framework.errors import ArgumentError
 
 _ROUNDING = 1e-5  # a float32 softmax may pass 1 by its rounding
 
 
-def host(x: Any) -> np.ndarray:
+def host(x: Any, where: str = "host", argument: str = "x") -> np.ndarray:
     """An array of any engine (or a list) as a NumPy array."""
     if hasattr(x, "asnumpy"):
         return x.asnumpy()
     if hasattr(x, "detach"):
         return x.detach().cpu().numpy()
-    return np.asarray(getattr(x, "value", x))
+    return rectangular(where, argument, getattr(x, "value", x))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 def class_indices(where: str, argument: str, x: Any, num_classes: int | None = None) -> np.ndarray:
     """Class indices ``(N,)``, int64, none negative, all below `num_classes` if that is known."""
-    indices = host(x)
+    indices = host(x, where, argument)
     if indices.ndim != 1:
         raise ArgumentError(where, argument, f"shape {indices.shape}", "one class per row, (N,)")
     if indices.size == 0:
@@ -55,7 +56,7 @@ def class_indices(where: str, argument: str, x: Any, num_classes: int | None = N
 
 def predicted_classes(where: str, x: Any) -> np.ndarray:
     """Predicted classes ``(N,)``, or the largest of the scores ``(N, C)`` of each row."""
-    predictions = host(x)
+    predictions = host(x, where, "predictions")
     if predictions.ndim == 2 and predictions.dtype.kind == "f":
         if predictions.shape[1] == 0:
             raise ArgumentError(where, "predictions", f"shape {predictions.shape}", "some classes")
@@ -75,7 +76,7 @@ def scores_and_outcomes(
     where: str, scores: Any, outcomes: Any, probability: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores ``(N,)`` as float64 and outcomes ``(N,)`` as booleans."""
-    s, y = host(scores), host(outcomes)
+    s, y = host(scores, where, "scores"), host(outcomes, where, "outcomes")
     name = "probabilities" if probability else "scores"
     if s.ndim != 1 or s.size == 0 or s.dtype.kind not in "fiu":
         raise ArgumentError(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lepton_ref.framework.arguments import rectangular
 from lepton_ref.framework.errors import ArgumentError
 
 
@@ -55,13 +56,15 @@ def identity_folds(
         too few are left to train on.
     """
     where = "identity_folds"
-    subjects = np.asarray(subjects)
+    subjects = rectangular(where, "subjects", subjects)
     if subjects.ndim != 1 or subjects.dtype.kind not in "iu":
         raise ArgumentError(
             where, "subjects", f"dtype {subjects.dtype} and shape {subjects.shape}",
             "one whole number for each picture",
         )  # fmt: skip
     people = np.unique(subjects)
+    if len(people) < 2:
+        raise ArgumentError(where, "subjects", f"{len(people)} people", "at least two")
     if type(folds) is not int or not 2 <= folds <= len(people):
         raise ArgumentError(where, "folds", f"the value {folds!r}", f"2 to {len(people)} people")
     smallest = len(people) // folds

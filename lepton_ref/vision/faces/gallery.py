@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.evaluation.inputs import host
 from lepton_ref.vision.faces.gallery_answers import Candidate, Enrolment, Match, Verification
@@ -70,10 +71,7 @@ class Gallery:
         GalleryFileError
             When the file exists or cannot be written.
         """
-        if type(dimension) is not int or dimension < 1:
-            raise ArgumentError(
-                "Gallery.create", "dimension", f"the value {dimension!r}", "a whole number from 1"
-            )
+        whole("Gallery.create", dimension=dimension)
         content = Content(
             model_id(model),
             checked_threshold("Gallery.create", threshold),
@@ -276,8 +274,7 @@ class Gallery:
         ArgumentError
             As :meth:`verify`.
         """
-        if type(top) is not int or top < 1:
-            raise ArgumentError("Gallery.identify", "top", f"the value {top!r}", "at least 1")
+        whole("Gallery.identify", top=top)
         probes = self._embeddings("Gallery.identify", embeddings)
         if not self.people:
             return [Match(None, float("-inf"), ())] * len(probes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import unicodedata
 from typing import Any
 
@@ -14,7 +15,14 @@ from lepton_ref.vision.faces.gallery_file import fingerprint
 
 def model_id(model: Any) -> str:
     """The fingerprint of a model, or the one that was given in its place."""
-    return model if isinstance(model, str) and model else fingerprint(model)
+    if isinstance(model, str):
+        if not re.fullmatch(r"[0-9a-f]{64}", model):
+            raise ArgumentError(
+                "Gallery", "model", f"the value {model!r}",
+                "a model, or the 64 hexadecimal digits of its fingerprint",
+            )  # fmt: skip
+        return model
+    return fingerprint(model)
 
 
 def checked_threshold(where: str, threshold: Any) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.engines.base import Engine
+from lepton_ref.framework.arguments import rectangular
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.framework.layers import (
     BatchNorm,
@@ -128,7 +129,7 @@ class FaceCNN(CNN):
         mirror : bool
             Embed the mirrored picture too, and take the direction half-way between.
         """
-        x = np.asarray(images)
+        x = rectangular("FaceCNN.embed", "images", images)
         vectors = self._in_batches(self, x)
         if mirror:
             vectors = vectors + self._in_batches(self, x[..., ::-1])
@@ -200,7 +201,7 @@ def prepare_faces(images: Any) -> np.ndarray:
         finite, and a picture of one grey level, in which there is no face.
     """
     where = "prepare_faces"
-    x = np.asarray(images)
+    x = rectangular(where, "images", images)
     shape = x.shape
     if x.ndim > 2 and shape[-1] in (2, 3, 4):
         raise ArgumentError(

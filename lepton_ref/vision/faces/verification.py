@@ -176,7 +176,7 @@ def pairs_from_similarity(similarity: Any, subjects: Any) -> Pairs:
         no genuine or no impostor pair.
     """
     where = "pairs_from_similarity"
-    s, who = host(similarity), _subjects(where, subjects)
+    s, who = host(similarity, where, "similarity"), _subjects(where, subjects)
     if s.shape != (len(who), len(who)) or s.dtype.kind not in "fiu":
         raise ArgumentError(
             where, "similarity", f"shape {s.shape} and dtype {s.dtype}",
@@ -210,7 +210,8 @@ def all_pairs(embeddings: Any, subjects: Any) -> Pairs:
     ArgumentError
         As :func:`cosine_similarity` and :func:`pairs_from_similarity`.
     """
-    return pairs_from_similarity(cosine_similarity(embeddings), subjects)
+    similarity = cosine_similarity(embeddings)
+    return pairs_from_similarity(similarity, _subjects("all_pairs", subjects, len(similarity)))
 
 
 def error_curve(scores: Any, genuine: Any) -> ErrorCurve:
@@ -335,7 +336,7 @@ def probit(rates: Any) -> np.ndarray:
 
 
 def _subjects(where: str, subjects: Any, n: int | None = None) -> np.ndarray:
-    who = host(subjects)
+    who = host(subjects, where, "subjects")
     if who.ndim != 1 or who.size == 0 or who.dtype.kind not in "iu":
         raise ArgumentError(
             where, "subjects", f"shape {who.shape} and dtype {who.dtype}",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_ref.framework.arguments import rectangular
 from lepton_ref.framework.compiled import compiled
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.vision.images.denoising import mean_filter
@@ -143,7 +144,7 @@ def label(mask: Any, neighbours: int = 8) -> tuple[np.ndarray, int]:
     ArgumentError
         Not a mask: another dtype or shape, no pixel, another number of neighbours.
     """
-    m = np.asarray(mask)
+    m = rectangular("label", "mask", mask)
     if m.dtype != np.bool_:
         raise ArgumentError(
             "label", "mask", f"dtype {m.dtype}", "bool; compare a picture with a threshold"
@@ -190,7 +191,7 @@ def regions(labels: Any) -> Regions:
     -------
     Regions
     """
-    x = np.asarray(labels)
+    x = rectangular("regions", "labels", labels)
     if x.ndim != 2 or not np.issubdtype(x.dtype, np.integer) or (x.size and x.min() < 0):
         raise ArgumentError(
             "regions", "labels", f"dtype {x.dtype}, shape {x.shape}", "integers from 0, (H, W)"

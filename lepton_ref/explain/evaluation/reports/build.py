@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from lepton_ref.explain.evaluation.calibration import Record
 from lepton_ref.explain.evaluation.reports.parts import Change, Evidence, Move, View
 from lepton_ref.explain.evaluation.reports.words import listed, strength, times
 from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.arguments import whole
 from lepton_ref.framework.errors import ArgumentError
 
 WHERE = "report"
+WIDTH = 80  # of a line of text
 LEAST = 0.03  # a smaller share of all that spoke is left out
 METHODS = {
     "integrated_gradients": "following how the answer changes from an empty input to this one",
@@ -65,7 +68,7 @@ class Report:
 
     @property
     def text(self) -> str:
-        """The report without its picture."""
+        """The report without its picture, in lines of at most 80 characters."""
 
         def points(evidence: Sequence[Evidence], nothing: str) -> list[str]:
             return [f"  - {e.name}" for e in evidence] or [f"  {nothing}"]
@@ -79,13 +82,21 @@ class Report:
             *(f"  - {m.name}: from {m.before} to {m.after}" for m in self.moves),
             "", "What this report cannot tell", "  " + self.limits,
         ]  # fmt: skip
-        return "\n".join(lines)
+        return "\n".join(_wrapped(line) for line in lines)
 
     def save(self, path: str | Path) -> Path:
         """Write the file, UTF-8; the folder must exist."""
         target = Path(path)
         target.write_text(self.html, encoding="utf-8")
         return target
+
+
+def _wrapped(line: str) -> str:
+    """One paragraph in lines that keep its indent; a point's go on behind its dash."""
+    inner = line.lstrip(" ")
+    indent = " " * (len(line) - len(inner))
+    further = indent + "  " * inner.startswith("- ")
+    return textwrap.fill(inner, WIDTH, initial_indent=indent, subsequent_indent=further)
 
 
 def report(
@@ -97,6 +108,7 @@ def report(
     counterfactual: Attribution | None = None,
     example: int = 0,
     top: int = 4,
+    decision: int | None = None,
 ) -> Report:
     """One prediction, for somebody who has never heard of a model.
 
@@ -116,6 +128,10 @@ def report(
         Which row of the attribution, and of the counterfactual.
     top : int
         Pieces of evidence for and against that are told.
+    decision : {0, 1}, optional
+        Of a model with a single output, whose attributions always speak for that output: what
+        was decided. Needed where no counterfactual says it; evidence for 0 is what lowers the
+        output.
 
     Returns
     -------
@@ -127,14 +143,12 @@ def report(
         For an example that is not there, what is no probability, evidence that does not fit the
         view, a counterfactual of another example, or nothing to tell: every contribution zero.
     """
+    _check_parts(attribution, view, probability, record, counterfactual, top)
     n = len(attribution.values)
     if not isinstance(example, int | np.integer) or not 0 <= example < n:
         raise ArgumentError(WHERE, "example", f"the value {example!r}", f"0..{n - 1}")
-    if not np.isfinite(probability) or not 0 <= probability <= 1:
-        raise ArgumentError(WHERE, "probability", f"the value {probability}", "a number in [0, 1]")
-    if top < 1:
-        raise ArgumentError(WHERE, "top", f"the value {top}", "at least 1")
-    evidence = view.evidence(attribution, example)
+    decision, sign = _decision(attribution, counterfactual, example, decision)
+    evidence = [Evidence(e.name, sign * e.value) for e in view.evidence(attribution, example)]
     total = sum(abs(e.value) for e in evidence)
     if not total > 0:
         raise ArgumentError(
@@ -146,7 +160,7 @@ def report(
     told = [Evidence(e.name, e.value / total) for e in evidence]
     spoke_for = tuple(e for e in told if e.value >= LEAST)[:top]
     against = tuple(e for e in told if e.value <= -LEAST)[:top]
-    decided = view.decided(int(attribution.target[example]))
+    decided = view.decided(decision)
     sure = view.sure(times(probability))
     checked = "" if record is None else view.recorded(record.right, record.of)
     changed = _changed(view, counterfactual, attribution, example)
@@ -168,6 +182,48 @@ def report(
         ]
     html = _render(parts | {"picture": picture, "strength": strength})
     return Report(**parts, html=html)
+
+
+def _check_parts(
+    attribution: Any, view: Any, probability: Any, record: Any, counterfactual: Any, top: Any
+) -> None:
+    if not isinstance(attribution, Attribution):
+        got = f"type {type(attribution).__name__}"
+        raise ArgumentError(WHERE, "attribution", got, "an Attribution, as explainers return it")
+    if not all(hasattr(view, name) for name in ("decided", "evidence", "picture", "changed")):
+        known = "ImageView, ReviewView, PatientView or RecommendationView"
+        raise ArgumentError(WHERE, "view", f"type {type(view).__name__}", known)
+    real = isinstance(probability, int | float | np.number)
+    if not real or not 0 <= probability <= 1:
+        got = f"the value {probability!r}"
+        raise ArgumentError(WHERE, "probability", got, "a number in [0, 1]")
+    whole(WHERE, top=top)
+    if record is not None and not isinstance(record, Record):
+        raise ArgumentError(WHERE, "record", f"type {type(record).__name__}", "a Record or None")
+    if counterfactual is not None and not (
+        isinstance(counterfactual, Attribution) and "flipped" in counterfactual.settings
+    ):
+        got = f"type {type(counterfactual).__name__}"
+        raise ArgumentError(WHERE, "counterfactual", got, "what `counterfactual` returns, or None")
+
+
+def _decision(
+    attribution: Attribution, counterfactual: Attribution | None, example: int, given: int | None
+) -> tuple[int, int]:
+    """What was decided, and whether a positive value spoke for it (1) or against it (-1)."""
+    settings = {} if counterfactual is None else counterfactual.settings
+    if given is not None and given not in (0, 1):
+        raise ArgumentError(WHERE, "decision", f"the value {given!r}", "0, 1 or None")
+    if settings.get("single") and example < len(settings["decided"]):
+        said = int(settings["decided"][example])
+        if given not in (None, said):
+            raise ArgumentError(
+                WHERE, "decision", f"the value {given}", f"{said}, as in `counterfactual`"
+            )
+        given = said
+    if given is None:
+        return int(attribution.target[example]), 1
+    return int(given), 1 if given else -1
 
 
 def _changed(

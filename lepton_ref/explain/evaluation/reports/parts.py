@@ -58,6 +58,16 @@ def merged(names: Sequence[str], values: np.ndarray) -> list[Evidence]:
     return sorted((Evidence(*pair) for pair in total.items()), key=lambda e: -abs(e.value))
 
 
+def chosen(view: str, classes: Sequence[str], target: int) -> str:
+    """The name of a decision; refuse a view that has no name for it."""
+    if not 0 <= target < len(classes):
+        raise ArgumentError(
+            WHERE, "view", f"{len(classes)} classes in {view}",
+            f"a name for each decision; this one is number {target}",
+        )  # fmt: skip
+    return classes[target]
+
+
 def needs(view: str, what: str, got: int, expected: int) -> None:
     """Refuse a view that names another number of things than there are players."""
     if got != expected:

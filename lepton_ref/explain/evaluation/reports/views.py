@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from lepton_ref.explain.evaluation.players import player_values, spread
-from lepton_ref.explain.evaluation.reports.parts import WHERE, Change, Evidence, Move, merged, needs
+from lepton_ref.explain.evaluation.reports.parts import (
+    WHERE,
+    Change,
+    Evidence,
+    Move,
+    chosen,
+    merged,
+    needs,
+)
 from lepton_ref.explain.evaluation.reports.words import (
     apart,
     counted,
@@ -28,6 +36,7 @@ from lepton_ref.explain.evaluation.reports.words import (
     token_name,
 )
 from lepton_ref.explain.gradients.attribution import Attribution
+from lepton_ref.framework.arguments import real_array
 from lepton_ref.framework.errors import ArgumentError
 
 #: The nine parts of a picture, row by row.
@@ -66,7 +75,7 @@ class ImageView:
     )
 
     def decided(self, target: int) -> str:
-        return f"The program says that this is: {self.classes[target]}."
+        return f"The program says that this is: {chosen('ImageView', self.classes, target)}."
 
     def sure(self, times: str) -> str:
         return f"When the program is as sure as it is here, it is right {times}."
@@ -79,6 +88,11 @@ class ImageView:
 
     def evidence(self, found: Attribution, example: int) -> list[Evidence]:
         values = np.asarray(found.values[example])
+        if values.ndim not in (2, 3):
+            raise ArgumentError(
+                WHERE, "view", f"an ImageView of values of shape {values.shape}",
+                "one of a picture, (H, W) or (C, H, W)",
+            )  # fmt: skip
         plane = values.sum(axis=0) if values.ndim == 3 else values
         h, w = plane.shape
         cell = (np.arange(h) * 3 // h)[:, None] * 3 + np.arange(w) * 3 // w
@@ -105,7 +119,7 @@ class ImageView:
 
     def changed(self, found: Attribution, example: int) -> Change:
         gone = np.asarray(found.settings["changed"][example])
-        instead = self.classes[int(found.settings["decision"][example])]
+        instead = chosen("ImageView", self.classes, int(found.settings["decision"][example]))
         if self.players is None:
             return Change(
                 f"With {len(gone)} of its pixels left blank it would have said: {instead}."
@@ -165,7 +179,8 @@ class ReviewView:
     )
 
     def decided(self, target: int) -> str:
-        return f"The program says that this review is: {self.classes[target]}."
+        name = chosen("ReviewView", self.classes, target)
+        return f"The program says that this review is: {name}."
 
     def sure(self, times: str) -> str:
         return f"When the program is as sure as it is here, it is right {times}."
@@ -179,7 +194,7 @@ class ReviewView:
     def _values(self, found: Attribution, example: int) -> np.ndarray:
         values = np.asarray(found.values[example])
         values = values.sum(axis=-1) if values.ndim == 2 else values
-        if len(values) < len(self.words):
+        if len(values) < len(self.words) or values[len(self.words) :].any():
             needs("ReviewView", "words", len(self.words), len(values))
         return values[: len(self.words)]
 
@@ -200,7 +215,7 @@ class ReviewView:
         parts = [f"without the {kind} {listed(names)}"] if names else []
         if marks := counted(token_name(w) for w in tokens if is_mark(w)):
             parts.append(f"without {listed(marks)}")
-        instead = self.classes[int(found.settings["decision"][example])]
+        instead = chosen("ReviewView", self.classes, int(found.settings["decision"][example]))
         said = " and ".join(parts)
         return Change(f"{said[0].upper()}{said[1:]} it would have said: {instead}.")
 
@@ -242,12 +257,26 @@ class PatientView:
     def __post_init__(self) -> None:
         if len(self.units):
             needs("PatientView", "units", len(self.units), len(self.names))
+        measured = real_array("PatientView", "measured", self.measured)
+        others = real_array("PatientView", "others", self.others)
+        if measured.shape != (len(self.names),) or not np.isfinite(measured).all():
+            raise ArgumentError(
+                "PatientView", "measured", f"shape {measured.shape}, "
+                f"{int((~np.isfinite(measured)).sum())} entries not finite",
+                f"({len(self.names)},), a finite number for each name",
+            )  # fmt: skip
+        if others.ndim != 2 or not len(others) or others.shape[1] != len(measured):
+            raise ArgumentError(
+                "PatientView", "others", f"shape {others.shape}",
+                f"(B, {len(measured)}), at least one row",
+            )  # fmt: skip
 
     def _in_units(self, i: int, said: str) -> str:
         return f"{said} {self.units[i]}".rstrip() if len(self.units) else said
 
     def decided(self, target: int) -> str:
-        return f"The program says that this tumour is: {self.classes[target]}."
+        name = chosen("PatientView", self.classes, target)
+        return f"The program says that this tumour is: {name}."
 
     def sure(self, times: str) -> str:
         return f"When the program is as sure as it is here, it is right {times}."
@@ -283,7 +312,7 @@ class PatientView:
         for i in where:
             told = apart(float(self.measured[i]), float(point[i]))
             moves.append(Move(measurement(self.names[i]), *(self._in_units(i, n) for n in told)))
-        instead = self.classes[int(found.settings["decision"][example])]
+        instead = chosen("PatientView", self.classes, int(found.settings["decision"][example]))
         what = "this one number" if len(moves) == 1 else f"these {len(moves)} numbers"
         rest = ", and all others as they are," if len(moves) < len(self.names) else ""
         return Change(f"With {what} changed{rest} it would have said: {instead}.", tuple(moves))
@@ -338,6 +367,7 @@ class RecommendationView:
     def evidence(self, found: Attribution, example: int) -> list[Evidence]:
         values = np.asarray(found.values[example])
         needs("RecommendationView", "titles", len(self.items), len(values))
+        needs("RecommendationView", "ratings", len(self.ratings), len(values))
         named = [
             f"that you gave {stars:g} of {self.most} stars to “{title(name)}”"
             if stars
