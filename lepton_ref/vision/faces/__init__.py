@@ -9,6 +9,7 @@ from lepton_ref.vision.faces.data import IdentityFold, identity_folds
 from lepton_ref.vision.faces.gallery import Gallery
 from lepton_ref.vision.faces.gallery_file import GalleryFileError, fingerprint
 from lepton_ref.vision.faces.identification import OpenSetPoint, Search, search
+from lepton_ref.vision.faces.lighting import even_light
 from lepton_ref.vision.faces.losses import (
     angular_logits,
     arcface,
@@ -48,7 +49,8 @@ __all__ = [
     "LOSSES", "CosineHead", "Eigenfaces", "ErrorCurve", "FaceCNN", "Gallery", "GalleryFileError",
     "IdentityFold", "OpenSetPoint", "OperatingPoint", "Pairs", "Rates", "Search", "Trained",
     "all_pairs", "angular_logits", "arcface", "choose_threshold", "cohort_scores", "contrastive",
-    "cosine_similarity", "equal_error_point", "equal_error_rate", "error_curve", "fingerprint",
+    "cosine_similarity", "equal_error_point", "equal_error_rate", "error_curve", "even_light",
+    "fingerprint",
     "identity_folds", "identity_intervals", "mine_triplets", "operating_point",
     "pair_components", "pairs_from_similarity", "prepare_faces", "probit", "rates_at",
     "raw_pixels", "rephotograph", "search", "tar_at_far", "threshold_intervals",
