@@ -246,6 +246,19 @@ def test_wrong_parts_in_place_of_a_report(table):
         (lambda: deletion_curve(lambda x: x, found.values), "`attribution` has type ndarray"),
         (lambda: max_sensitivity("occlusion", lambda x: x, table[:2]), "`explainer` has type str"),
         (lambda: found.plot(top="3"), "`top` has the value '3'"),
+        (lambda: report(found, view, 0.9).save("no/such/folder.html"), "`path` has no folder no/s"),
+        (
+            lambda: explain.counterfactual(lambda x: x, table, immutable=1),
+            "`immutable` has type int; expected a list",
+        ),
+        (
+            lambda: explain.infidelity(lambda x: x, found, None),
+            "`perturbations` has type NoneType; expected what",
+        ),
+        (
+            lambda: explain.occlusion(lambda x: x, np.ones((2, 3), int)),
+            r"dtype int64; expected floats: a table after astype\(float\)",
+        ),
         (lambda: found.plot(names=5), "`names` has type int"),
     ):
         with pytest.raises(ArgumentError, match=message):

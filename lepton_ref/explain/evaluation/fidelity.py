@@ -108,7 +108,10 @@ def output_changes(model: Any, x: np.ndarray, target: np.ndarray, change: np.nda
     return out
 
 
-def _checked(where: str, x: np.ndarray, perturbations: Perturbations) -> None:
+def _checked(where: str, x: np.ndarray, perturbations: Any) -> None:
+    if not isinstance(perturbations, Perturbations):
+        got = f"type {type(perturbations).__name__}"
+        raise ArgumentError(where, "perturbations", got, "what `noise` or `removals` returns")
     for name, array in zip(("change", "weights"), perturbations):
         if np.ndim(array) != x.ndim + 1 or np.shape(array)[1:] != x.shape or not len(array):
             expected = f"(S, {', '.join(map(str, x.shape))}) with S at least 1"

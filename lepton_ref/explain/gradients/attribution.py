@@ -127,7 +127,9 @@ def check_input(where: str, x: Any) -> np.ndarray:
     """
     x = rectangular(where, "x", x)
     if x.dtype.kind != "f":
-        hint = "; of words explain the embeddings" if x.dtype.kind in "iu" else ""
+        hint = ""
+        if x.dtype.kind in "iu":
+            hint = ": a table after astype(float), of words the embeddings"
         raise ArgumentError(where, "x", f"dtype {x.dtype}", f"floats{hint}")
     if x.ndim < 2 or not x.size:
         raise ArgumentError(

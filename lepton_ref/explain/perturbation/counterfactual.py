@@ -234,6 +234,9 @@ def _check_decision(asked: Question, target: Any, decided: np.ndarray, to: int |
 
 def _check_immutable(immutable: Sequence[int], game: Game) -> np.ndarray:
     fixed = np.zeros(game.players, bool)
+    if not hasattr(immutable, "__iter__"):
+        got = f"type {type(immutable).__name__}"
+        raise ArgumentError(WHERE, "immutable", got, "a list of columns or players")
     for i in immutable:
         if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not 0 <= i < len(fixed):
             expected = f"numbers from 0 to {len(fixed) - 1}"

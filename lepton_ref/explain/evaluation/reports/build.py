@@ -85,8 +85,16 @@ class Report:
         return "\n".join(_wrapped(line) for line in lines)
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, UTF-8; the folder must exist."""
+        """Write the file, UTF-8, into a folder that exists; return its path.
+
+        Raises
+        ------
+        ArgumentError
+            Without that folder.
+        """
         target = Path(path)
+        if not target.parent.is_dir():
+            raise ArgumentError("Report.save", "path", f"no folder {target.parent}", "one there is")
         target.write_text(self.html, encoding="utf-8")
         return target
 
