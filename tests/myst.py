@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.equations import FENCE, OPTION, VERBATIM, _closes
+
+BOOK = Path(__file__).resolve().parents[1] / "book"
 
 
 @dataclass
@@ -82,3 +85,10 @@ def pages(book: Path) -> list[Path]:
         for path in sorted(book.rglob("*.md"))
         if not any(part.startswith(("_", ".")) for part in path.relative_to(book).parts)
     ]
+
+
+def listing(page: str, *begins: str) -> list[str]:
+    """For each of these words the first Python listing of a page that holds it."""
+    text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    return [next(code for code in found if word in code) for word in begins]

@@ -25,6 +25,7 @@ from lepton_ref.vision.faces import (
 )
 from lepton_ref.vision.faces.network import _turned
 from tests.data import load_or_skip
+from tests.myst import listing
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "vision"
 SUBJECTS = np.repeat(np.arange(1, 11), 3)
@@ -337,3 +338,12 @@ def test_full_results_are_those_the_page_speaks_of():
     for with_strangers, without in (("eer", "cosine_eer"), ("arcface_cohort_eer", "arcface_eer"),
                                     ("pixel_cohort_eer", "centred_eer")):  # fmt: skip
         assert found[with_strangers] < found[without]
+
+
+def test_the_listing_of_the_gallery_runs(tmp_path, monkeypatch):
+    faces = load_or_skip("orl-faces")
+    names = {"image_data": faces.images[0]}
+    monkeypatch.chdir(tmp_path)
+    for code in listing("vision/faces", "extract_features", "gallery.forget"):
+        exec(compile(code, "faces.md", "exec"), names)
+    assert (tmp_path / "people.gallery").exists() and "王小明" not in names["gallery"]

@@ -80,14 +80,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def _distributions(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray]:
     p, q = _distribution("p", p), _distribution("q", q)
-    try:
-        np.broadcast_shapes(p.shape, q.shape)
-        if p.shape[-1] != q.shape[-1]:
-            raise ValueError("one weight is not broadcast to many")
-    except ValueError:
+    sides = zip(p.shape[-2::-1], q.shape[-2::-1])  # rows may be broadcast, the weights may not
+    if p.shape[-1] != q.shape[-1] or any(a != b and 1 not in (a, b) for a, b in sides):
         raise ArgumentError(
             "distance", "q", f"shape {q.shape}", f"what broadcasts with {p.shape}, that of `p`"
-        ) from None
+        )
     return p, q
 
 

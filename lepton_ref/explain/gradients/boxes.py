@@ -83,8 +83,8 @@ def black_box(model: Any, batch_size: int = 256, engine: str | Engine | None = N
     Raises
     ------
     ArgumentError
-        For what cannot be called, a module whose dropout or batch normalisation is in training
-        mode, or a batch size below one; when called, for outputs that are not one row of numbers
+        For what cannot be called, a torch module in training mode, or a batch size below one;
+        when called, for outputs that are not one row of numbers
         for each row of the input.
     """
     check_model("black_box", model, batch_size)
@@ -98,8 +98,6 @@ def black_box(model: Any, batch_size: int = 256, engine: str | Engine | None = N
 
 def _outputs(y: Any, n: int) -> np.ndarray:
     """What a model returned as float64, a row for each row of the input."""
-    if y is None:
-        raise ArgumentError("black_box", "model", "outputs of type NoneType", f"({n}, K) or ({n},)")
     found = real_array("black_box", "model's outputs", y)
     if found.ndim not in (1, 2) or len(found) != n:
         got = f"outputs of shape {found.shape} for {n} rows"
@@ -130,9 +128,8 @@ def check_model(where: str, model: Any, batch_size: int = 1) -> None:
     if not callable(model):
         raise ArgumentError(where, "model", f"type {type(model).__name__}", "a callable")
     if _is_torch(model):
-        restless = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "BatchNorm", "SyncBatchNorm")
         for part in model.modules():
-            if part.training and type(part).__name__.startswith(restless):
+            if part.training:
                 got = f"a {type(part).__name__} in training mode"
                 raise ArgumentError(where, "model", got, "a module after its eval()")
     whole(where, batch_size=batch_size)

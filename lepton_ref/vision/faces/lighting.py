@@ -14,6 +14,7 @@ import numpy as np
 from lepton_ref.framework.arguments import rectangular
 from lepton_ref.framework.errors import ArgumentError
 from lepton_ref.vision.images import gaussian_filter
+from lepton_ref.vision.images.pictures import check_picture
 
 GAMMA = 0.2  # of the power that lifts the shadows
 FINE, COARSE = 2.0, 8.0  # deviations of the two Gaussians in pixels
@@ -47,15 +48,9 @@ def even_light(images: Any) -> np.ndarray:
     x = rectangular(where, "images", images)
     if x.ndim not in (2, 3) or not x.size:
         raise ArgumentError(where, "images", f"shape {x.shape}", "(H, W) or (N, H, W)")
-    if x.dtype != np.uint8 and x.dtype.kind != "f":
-        raise ArgumentError(where, "images", f"dtype {x.dtype}", "uint8, or floats in [0, 1]")
-    if x.dtype == np.uint8:
-        x = x / 255
-    elif not (x.min() >= 0 and x.max() <= 1):  # also refuses NaN
-        raise ArgumentError(
-            where, "images", f"values from {x.min()} to {x.max()}", "finite floats in [0, 1]"
-        )
-    lifted = (x if x.ndim == 3 else x[None]).astype(np.float64) ** GAMMA
+    each = x if x.ndim == 3 else x[None]
+    pictures = [check_picture(where, p, "images", colour=False) for p in each]
+    lifted = [np.clip(p, 0, 1) ** GAMMA for p in pictures]
     d = np.stack([gaussian_filter(p, FINE) - gaussian_filter(p, COARSE) for p in lifted])
     flat = np.abs(d).max(axis=(1, 2)) < 1e-9
     if flat.any():
